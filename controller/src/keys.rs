@@ -50,6 +50,8 @@ pub enum Key {
     Freed(Prefix),
     /// A node.
     Node(NodeName),
+    /// A node that is revoked.
+    Denial(NodeName),
     /// The session of a node's agent.
     Session(NodeName),
     /// A controller.
@@ -155,6 +157,11 @@ impl Keys {
         format!("{}nodes/{name}", self.root)
     }
 
+    /// `denied/<name>`.
+    pub fn denial(&self, name: &NodeName) -> String {
+        format!("{}denied/{name}", self.root)
+    }
+
     /// `sessions/<name>`.
     pub fn session(&self, name: &NodeName) -> String {
         format!("{}sessions/{name}", self.root)
@@ -258,6 +265,7 @@ impl Keys {
             "reservations" => parse_prefix(name).map(Key::Reservation),
             "freed" => parse_prefix(name).map(Key::Freed),
             "nodes" => name.parse().ok().map(Key::Node),
+            "denied" => name.parse().ok().map(Key::Denial),
             "sessions" => name.parse().ok().map(Key::Session),
             "verdicts" => parse_verdict(name),
             "doubts" => name.parse().ok().map(Key::Doubt),

@@ -47,6 +47,7 @@ impl Collector for FromServices {
         let connections = self.0.connections.counts();
         let backups = self.0.backups.taken();
         let counts = counts.into_iter().chain([
+            ("calls_refused", "Calls refused since the start", number(self.0.refused_calls.total())),
             ("connections_open", "Connections of agents and operators", connections.open),
             ("connections_most", "Limit of connections", connections.most),
             (

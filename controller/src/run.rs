@@ -1,9 +1,16 @@
 //! Creates the services of a controller, and runs their tasks.
 //!
 //! Essential tasks: the index (ends if the store is replaced), the sessions, the verdicts, the elapsed time, the recovery
-//! window, the list of controllers, the audit's sweeper, automatic backups, gRPC, probes.
+//! window, the list of controllers, the audit's sweeper and refused calls, automatic backups, gRPC, probes.
 
-use std::{error::Error, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
 use futures::Stream;
@@ -21,20 +28,23 @@ use tokio::{
 
 use crate::{
     acks::Acks,
-    backup::{Automatic, Directory},
+    audit::RefusedCalls,
+    backup::{Automatic, Directory, Uploads},
     claims::Claims,
-    connections::Connections,
+    connections::{Connections, Security},
     controllers::OtherControllers,
+    denials::Denials,
     expiry::Expiry,
     format,
     grpc::{self, Connected},
     health::Health,
     index::{Index, IndexTask},
     keys::Keys,
+    limits::Usage,
     metrics,
     pools::Pools,
     questions::Questions,
-    records::Meta,
+    records::{Meta, TlsMode},
     refusals::Refusals,
     registry::{
         RegistryError, SharedRegistry,
@@ -72,10 +82,11 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let credentials = credentials(&settings)?;
     let OpenStore { registry, writer } = open_store(&settings).await?;
     let watchdog = Watchdog::from_environment();
-    let me = identity(listener.local_addr()?, &settings.store);
-    let dial: SharedDial = match &credentials {
-        Some(credentials) => Arc::new(TlsDial::new(credentials.clone())),
-        None => Arc::new(Tcp),
+    let me = identity(listener.local_addr()?, &settings);
+    let dial: SharedDial = match (&credentials, settings.tls_mode) {
+        (Some(credentials), TlsMode::Warn) => Arc::new(TlsDial::or_plain_text(credentials.clone())),
+        (Some(credentials), _) => Arc::new(TlsDial::new(credentials.clone())),
+        (None, _) => Arc::new(Tcp),
     };
     let edges = Edges { registry, me, dial, heartbeat: watchdog.heartbeat() };
     let controller = tokio::select! {
@@ -90,7 +101,8 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     if let Some(store) = writer {
         tasks.spawn("store", store_writes(store));
     }
-    let incoming = controller.services.connections.clone().incoming(listener, credentials.clone());
+    let incoming =
+        controller.services.connections.clone().incoming(listener, security(&settings, &credentials));
     controller.spawn(&mut tasks, &settings, incoming, credentials);
     tasks.spawn("status", report_status(readiness));
     tasks.spawn("http", probes);
@@ -173,7 +185,10 @@ impl Controller {
             services.backups.clone().run(registry, keys, services.cluster.clone())
         });
         tasks.spawn("audit", sweeper(&services, settings.audit).run());
-        tasks.spawn("grpc", grpc::serve(incoming, services, credentials));
+        tasks.spawn("refused calls", {
+            services.refused_calls.clone().run(services.registry.clone(), services.keys.clone())
+        });
+        tasks.spawn("grpc", grpc::serve(incoming, services, credentials, settings.reflection));
     }
 }
 
@@ -260,13 +275,22 @@ async fn store_writes(store: Arc<EmbeddedStore>) -> Result<(), &'static str> {
     Err("the store's writer thread has ended")
 }
 
-fn identity(address: SocketAddr, store: &Store) -> Identity {
-    let replaces = match store {
+fn security(settings: &Settings, credentials: &Option<Arc<Credentials>>) -> Security {
+    match credentials.clone() {
+        None => Security::PlainText,
+        Some(credentials) if settings.tls_mode == TlsMode::Warn => Security::Either(credentials),
+        Some(credentials) => Security::Tls(credentials),
+    }
+}
+
+fn identity(address: SocketAddr, settings: &Settings) -> Identity {
+    let replaces = match settings.store {
         Store::Embedded(_) => Replaces::All,
         Store::Etcd(_) if address.ip().is_unspecified() || address.ip().is_loopback() => Replaces::None,
         Store::Etcd(_) => Replaces::SameAddress,
     };
-    Identity { id: format!("{:016x}", rand::rng().random::<u64>()), address: address.to_string(), replaces }
+    let (id, address) = (format!("{:016x}", rand::rng().random::<u64>()), address.to_string());
+    Identity { id, address, replaces, tls: settings.tls_mode }
 }
 
 fn services(
@@ -278,7 +302,7 @@ fn services(
     dial: SharedDial,
     heartbeat: Heartbeat,
 ) -> Services {
-    let acks = Acks::new(index.clone());
+    let (acks, refused_calls) = (Acks::new(index.clone()), RefusedCalls::default());
     let others = OtherControllers::new(index.clone(), acks.clone(), me.clone(), dial);
     let sessions = Sessions::new(registry.clone(), keys.clone(), me, settings.down_after, heartbeat);
     Services {
@@ -287,13 +311,20 @@ fn services(
             raise_descriptor_limit(),
             settings.max_connections,
             settings.idle_timeout,
+            &settings.limits,
+            refused_calls.clone(),
         ),
+        usage: Usage::new(settings.limits),
+        uploads: Uploads::new(uploads(&settings.store)),
         others,
         health: Health::new(registry.clone(), keys.clone(), index.clone(), sessions.clone()),
-        claims: Claims::new(registry.clone(), keys.clone(), index.clone(), settings.quarantine),
+        claims: Claims::new(registry.clone(), keys.clone(), index.clone(), settings.quarantine)
+            .with_shorter_host_len(settings.limits.shorter_host_len),
         reservations: Reservations::new(registry.clone(), keys.clone(), index.clone()),
         pools: Pools::new(registry.clone(), keys.clone(), index.clone()),
         refusals: Refusals::new(index.clone()),
+        denials: Denials::new(registry.clone(), keys.clone(), index.clone()),
+        refused_calls,
         refused_claims: RefusedClaims::new(index.clone()),
         sessions,
         acks,
@@ -303,6 +334,15 @@ fn services(
         keys,
         index,
     }
+}
+
+/// Where backups that are being restored are kept: beside an embedded store, since it has room for what it has.
+fn uploads(store: &Store) -> PathBuf {
+    let beside = match store {
+        Store::Embedded(path) => path.parent().filter(|parent| !parent.as_os_str().is_empty()),
+        Store::Etcd(_) => None,
+    };
+    beside.map_or_else(std::env::temp_dir, Path::to_path_buf)
 }
 
 fn verdicts(services: &Services) -> Verdicts {
@@ -327,8 +367,12 @@ fn expiry(settings: &Settings, services: &Services) -> Expiry {
 }
 
 fn announce_start(settings: &Settings) {
-    if settings.insecure && settings.tls.is_none() {
-        tracing::warn!(listen = %settings.listen, "plain text beyond loopback: everyone who reaches this address has full control");
+    let takes_plain_text = settings.tls_mode != TlsMode::Strict;
+    if takes_plain_text && (settings.insecure || !settings.listen.ip().is_loopback()) {
+        tracing::warn!(
+            listen = %settings.listen, tls = %settings.tls_mode,
+            "plain text beyond loopback: everyone who reaches this address has full control"
+        );
     }
     tracing::info!(listen = %settings.listen, http = %settings.http, store = %settings.store, "controller started");
     systemd::notify_ready();

@@ -1,9 +1,24 @@
 //! The services of a controller.
 
 use crate::{
-    acks::Acks, backup::Automatic, claims::Claims, connections::Connections, controllers::OtherControllers,
-    health::Health, index::Index, keys::Keys, pools::Pools, questions::Questions, refusals::Refusals,
-    registry::SharedRegistry, reservations::Reservations, sessions::Sessions, unregistered::RefusedClaims,
+    acks::Acks,
+    audit::RefusedCalls,
+    backup::{Automatic, Uploads},
+    claims::Claims,
+    connections::Connections,
+    controllers::OtherControllers,
+    denials::Denials,
+    health::Health,
+    index::Index,
+    keys::Keys,
+    limits::Usage,
+    pools::Pools,
+    questions::Questions,
+    refusals::Refusals,
+    registry::SharedRegistry,
+    reservations::Reservations,
+    sessions::Sessions,
+    unregistered::RefusedClaims,
 };
 
 /// The services of a controller; gRPC calls use them.
@@ -25,6 +40,14 @@ pub struct Services {
     pub reservations: Reservations,
     /// Refused claims.
     pub refusals: Refusals,
+    /// The use of this controller by each member and address.
+    pub usage: Usage,
+    /// Backups that are being restored.
+    pub uploads: Uploads,
+    /// Revoked nodes.
+    pub denials: Denials,
+    /// Refused calls, for the audit.
+    pub refused_calls: RefusedCalls,
     /// Refused claims of a lost store.
     pub refused_claims: RefusedClaims,
     /// Sessions of the connected agents.

@@ -183,7 +183,7 @@ mod tests {
         }
         entries.push(entry(
             keys.session(&name(4)),
-            SessionRecord { controller: "c1".into(), instance: None }.encode(),
+            SessionRecord { controller: "c1".into(), instance: None, serial: String::new() }.encode(),
         ));
         for (n, controller, forwarding) in verdicts {
             let record = VerdictRecord::of(observers(*forwarding), 5);

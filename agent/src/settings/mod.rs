@@ -108,6 +108,9 @@ pub enum Invalid {
     /// The files for TLS.
     #[error(transparent)]
     Tls(#[from] sextant_identity::Incomplete),
+    /// A controller's URL does not fit the other settings.
+    #[error(transparent)]
+    Url(#[from] sextant_identity::UrlError),
     /// A key has an invalid value.
     #[error("{key} {value}: {fix}")]
     Value {
@@ -236,11 +239,12 @@ fn controllers(urls: &[String], tls: bool, insecure: bool) -> Result<Vec<Control
     if urls.is_empty() {
         return Err(Invalid::NoController);
     }
-    let parse = |url: &String| {
-        let parsed: ControllerUrl = url.parse()?;
-        parsed.check(tls, insecure).map(|()| parsed)
+    let checked = |url: &String| -> Result<ControllerUrl, Invalid> {
+        let parsed: ControllerUrl = url.parse().map_err(|error| value("--controller", url, &error))?;
+        parsed.check(tls, insecure)?;
+        Ok(parsed)
     };
-    urls.iter().map(|url| parse(url).map_err(|error| value("--controller", url, &error))).collect()
+    urls.iter().map(checked).collect()
 }
 
 fn value(key: &'static str, value: &dyn ToString, fix: &dyn ToString) -> Invalid {
@@ -308,6 +312,21 @@ pub(crate) mod tests {
             let error = settings(&[&["--role", "router"][..], &wrong].concat()).unwrap_err().to_string();
             assert!(error.starts_with(&wrong.join(" ")), "{error}");
         }
+    }
+
+    #[test]
+    fn an_error_of_a_controllers_url_names_flag_and_url_once() {
+        let urls = ["nonsense", "https://c1.example:7300", "http://c1.example:7300"];
+        for url in urls {
+            let error = settings(&["--controller", url]).unwrap_err().to_string();
+            let host = url.trim_start_matches("https://").trim_start_matches("http://");
+            assert_eq!(error.matches(host).count(), 1, "{error}");
+            assert_eq!(error.matches("--controller").count(), 1, "{error}");
+        }
+        let files = ["--tls-ca", "/ca", "--tls-cert", "/cert", "--tls-key", "/key"];
+        let error = settings(&[&files[..], &["--controller", urls[2]]].concat()).unwrap_err().to_string();
+        assert!(error.starts_with("--controller http://c1.example:7300 would carry plain text"), "{error}");
+        assert_eq!(error.matches("c1.example").count(), 1, "{error}");
     }
 
     #[test]

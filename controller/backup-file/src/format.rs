@@ -77,6 +77,24 @@ impl Backup {
     /// # Errors
     /// A [`FileError`].
     pub fn decode(file: &[u8]) -> Result<Self, FileError> {
+        Self::decode_shared(Bytes::copy_from_slice(file))
+    }
+
+    /// Whether a backup may begin with these octets.
+    ///
+    /// # Errors
+    /// If not.
+    pub fn begins(octets: &[u8]) -> Result<(), FileError> {
+        let shown = octets.len().min(MAGIC.len());
+        if octets[..shown] == MAGIC[..shown] { Ok(()) } else { Err(FileError::NotABackup) }
+    }
+
+    /// As [`Backup::decode`]; the values of the entries are parts of `shared`, and not copied.
+    ///
+    /// # Errors
+    /// A [`FileError`].
+    pub fn decode_shared(shared: Bytes) -> Result<Self, FileError> {
+        let file = &shared[..];
         let rest = file.strip_prefix(MAGIC).ok_or(FileError::NotABackup)?;
         let cut = || FileError::Length { has: file.len() as u64, should: (HEADER + CHECKSUM) as u64 };
         let (version, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
@@ -94,7 +112,8 @@ impl Backup {
         if has != should {
             return Err(FileError::Checksum { has, should });
         }
-        let body = stored::Backup::decode(body).map_err(|error| FileError::Content(error.to_string()))?;
+        let body = stored::Backup::decode(shared.slice_ref(body))
+            .map_err(|error| FileError::Content(error.to_string()))?;
         Self::try_from(body).map_err(|error| FileError::Content(error.to_string()))
     }
 }

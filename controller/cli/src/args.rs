@@ -320,6 +320,18 @@ pub(crate) enum Node {
         #[arg(long, value_name = "D", value_parser = parse_duration, default_value = "30s")]
         timeout: Duration,
     },
+    /// Refuse all streams and calls of a node on every controller, or permit them again
+    ///
+    /// Its streams end at once, and no certificate of it is accepted. It is known by its name, its node id and the serial number of its
+    /// certificate. Its claim stays until `sextant node forget` ends it, which a revoked node cannot prevent.
+    #[command(after_help = "Example:\n  sextant node revoke h2")]
+    Revoke {
+        /// The node
+        name: NodeName,
+        /// Permit the node again
+        #[arg(long)]
+        undo: bool,
+    },
     /// End the claims of nodes whose hosts are gone
     ///
     /// At most a fifth of the announced prefixes, or ten if that is more, can end within ten minutes; a node counts once for each of

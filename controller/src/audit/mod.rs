@@ -2,9 +2,12 @@
 //!
 //! Entries have keys under `audit/`. Their order is that of the revisions of their keys; the times in them are of wall
 //! clocks. Neither agents nor the index see them: [`list`] and [`Follow`] read the store itself. [`crate::sweeper`] keeps them bounded.
+//! Calls that were refused have entries too ([`refused`]).
 
 mod follow;
 mod record;
+mod refused;
+mod share;
 
 use std::{fmt, sync::Arc};
 
@@ -18,6 +21,8 @@ use crate::{
 
 pub use follow::Follow;
 pub use record::AuditRecord;
+pub use refused::{RefusedCall, RefusedCalls};
+pub use share::{principal_of, surplus};
 
 /// Who does something, for people to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +109,12 @@ pub enum What {
     RecoveryFinished,
     /// A node did not come back before the recovery window closed.
     Silent,
+    /// A call was refused.
+    Refused,
+    /// A node's streams and calls are refused from now on.
+    Revoked,
+    /// They are no longer.
+    RevocationEnded,
 }
 
 impl fmt::Display for What {
@@ -139,6 +150,9 @@ impl fmt::Display for What {
             Self::Forked => "taken back to a snapshot",
             Self::RecoveryFinished => "recovery finished",
             Self::Silent => "silent",
+            Self::Refused => "call refused",
+            Self::Revoked => "revoked",
+            Self::RevocationEnded => "revocation ended",
         })
     }
 }
@@ -184,8 +198,13 @@ impl Event {
 
     /// The operation that writes it, with the actor `by`; must be part of the transaction of the change.
     pub fn op(self, keys: &Keys, by: &Actor) -> Op {
+        self.op_at(keys, by, unix_ms(), rand::random())
+    }
+
+    /// The operation that writes it at the key of this time and random number.
+    fn op_at(self, keys: &Keys, by: &Actor, unix_ms: u64, random: u64) -> Op {
         let record = AuditRecord {
-            unix_ms: unix_ms(),
+            unix_ms,
             what: self.what.to_string(),
             node: self.node,
             prefix: self.prefix,
@@ -193,7 +212,7 @@ impl Event {
             by: by.to_string(),
             detail: self.detail,
         };
-        Op::put(keys.audit_entry(record.unix_ms, rand::random()), record.encode())
+        Op::put(keys.audit_entry(unix_ms, random), record.encode())
     }
 }
 

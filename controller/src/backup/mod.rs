@@ -1,7 +1,7 @@
 //! Backup of the store's persistent content into one file, and restore.
 //!
 //! [`plan`] plans a restore (pure), [`restore`] applies it. [`automatic`] takes backups periodically, into a [`directory`] whose
-//! files have [`names`]. Keys with a lease (sessions) and the audit entries are not in a backup. The format of the file is
+//! files have [`names`]. [`upload`] receives one to be restored. Keys with a lease (sessions) and the audit entries are not in a backup. The format of the file is
 //! `sextant_backup_file`'s.
 
 mod automatic;
@@ -9,6 +9,7 @@ mod directory;
 mod names;
 mod plan;
 mod restore;
+mod upload;
 
 use sextant_backup_file::{Backup, Kept};
 use sextant_proto::HALF_RESTORED;
@@ -23,6 +24,7 @@ pub use automatic::{Automatic, Schedule, Taken};
 pub use directory::{Directory, DirectoryError};
 pub use plan::Conflict;
 pub use restore::{RestoreError, Restored, restore, undo};
+pub use upload::{Turn, UploadError, Uploads};
 
 /// Takes a backup of the store at one revision.
 ///

@@ -383,3 +383,20 @@ async fn a_conflicting_claim_during_a_restore_reverts_it() {
     assert_eq!((after.restoring, after.incarnation), (false, before.incarnation), "as if nothing had been");
     assert_eq!(new.content().await.len(), 3, "the pool, h300 and its claim");
 }
+
+#[tokio::test]
+async fn a_revoked_node_is_revoked_in_a_restored_store_too() {
+    let store = Store::with(1).await;
+    let denial = crate::records::DenialRecord {
+        node_ids: vec![NodeId::random()],
+        serials: vec!["1f".into()],
+        denied_unix_ms: 5,
+        by: "admin ann".into(),
+    };
+    let key = store.keys.denial(&name(0));
+    store.put(vec![Op::put(key, denial.encode())]).await;
+    let other = Store::new().await;
+    restore(&other.registry, &other.keys, &store.backup().await, &Actor::controller()).await.unwrap();
+    let entries = other.registry.list(&KeyRange::key(&other.keys.denial(&name(0)))).await.unwrap().entries;
+    assert_eq!(crate::records::DenialRecord::decode(&entries[0].value).unwrap(), denial);
+}

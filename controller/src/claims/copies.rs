@@ -15,7 +15,7 @@ async fn healthy(original: &ClaimRequest) -> (Fixture, Claim) {
 }
 
 async fn connect(it: &Fixture, request: &ClaimRequest) {
-    let session = SessionRecord { controller: "c1".into(), instance: None };
+    let session = SessionRecord { controller: "c1".into(), instance: None, serial: String::new() };
     let ops = vec![Op::put(it.keys.session(&request.node), session.encode())];
     let Outcome::Committed(revision) = it.registry.commit(Txn { guards: vec![], ops }).await.unwrap() else {
         panic!("refused");

@@ -141,7 +141,7 @@ impl Claims {
         Ok((ended.pop().map(|(_, prefixes)| prefixes).unwrap_or_default(), revision))
     }
 
-    /// Guards that hold while a node has no agent and no peer sees its host forwarding, from `status` with the node's
+    /// Guards that hold while a node is revoked, or has no agent and no peer sees its host forwarding, from `status` with the node's
     /// session and verdicts.
     pub(super) fn is_gone(
         &self,
@@ -152,6 +152,11 @@ impl Claims {
         let [sessions, verdicts] = status.more.as_slice() else {
             unreachable!("a session and verdicts were asked for");
         };
+        // Its agent cannot come back, and its host may go on forwarding.
+        let denied = self.index.read(|state| state.denials().get(name).map(|denial| denial.modified));
+        if let Some(denied) = denied {
+            return Ok(vec![Guard::Unchanged(self.keys.denial(name), denied)]);
+        }
         if !sessions.is_empty() {
             let held = status.node.as_ref().map_or(0, |node| node.record.claims.len());
             let all = prefixes.len() == held;

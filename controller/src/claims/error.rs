@@ -161,6 +161,22 @@ pub enum ClaimError {
         /// The pool.
         pool: Pool,
     },
+    /// No agent may have so short a prefix.
+    #[error(
+        "--host-len {host_len} is shorter than the shortest that an agent may request of pool {pool}, {shortest}; give it {shortest} or \
+         more, reserve a prefix for the node (`sextant reserve PREFIX --node {node}`), or raise `shorter-host-len` in [limits] of \
+         controller.toml"
+    )]
+    TooShort {
+        /// The node.
+        node: NodeName,
+        /// The requested length.
+        host_len: u32,
+        /// The shortest one.
+        shortest: u32,
+        /// The pool.
+        pool: PoolName,
+    },
     /// The prefix that is reserved for the node would take an address from its own host.
     #[error(
         "{prefix}, which is reserved for this node, contains {address}, which its own network stands on (its uplink, router or \
@@ -222,6 +238,7 @@ impl ClaimError {
             | Self::Recovering
             | Self::Closed(_)
             | Self::HostLength { .. }
+            | Self::TooShort { .. }
             | Self::Infrastructure { .. }
             | Self::TooMany { .. }
             | Self::Exhausted { .. }

@@ -101,6 +101,8 @@ pub struct Claims {
     index: Index,
     lineage: Lineage,
     quarantine: Duration,
+    /// By how many bits a requested host prefix may be shorter than the pool's.
+    shorter_host_len: u32,
     by: Actor,
     ends: Arc<Ends>,
     lines: Arc<Mutex<OncePerMinute>>,
@@ -112,7 +114,13 @@ impl Claims {
     pub fn new(registry: SharedRegistry, keys: Keys, index: Index, quarantine: Duration) -> Self {
         let lineage = Lineage::new(registry.clone(), keys.clone(), index.clone());
         let (by, ends, lines) = (Actor::controller(), Arc::default(), Arc::default());
-        Self { registry, keys, index, lineage, quarantine, by, ends, lines }
+        let shorter_host_len = u32::MAX;
+        Self { registry, keys, index, lineage, quarantine, shorter_host_len, by, ends, lines }
+    }
+
+    /// The same; a host prefix that an agent requests may be `bits` bits shorter than its pool's.
+    pub fn with_shorter_host_len(self, bits: u32) -> Self {
+        Self { shorter_host_len: bits, ..self }
     }
 
     /// The same, with `by` as the actor of its audit entries.
@@ -258,7 +266,7 @@ impl Claims {
     async fn try_new(&self, request: &ClaimRequest, attempt: u32) -> Result<Option<Claim>, ClaimError> {
         let Proposal { pool, prefix, reservation_set } = self
             .index
-            .read(|state| propose(state, request, attempt))
+            .read(|state| propose(state, request, self.shorter_host_len, attempt))
             .map_err(|it| self.explained(request, it))?;
         self.may_hand_out(request, prefix).map_err(|it| self.explained(request, it))?;
         // If the index shows another node of this name, or is behind, a guard refuses the claim.

@@ -20,8 +20,13 @@ pub(super) struct Proposal {
 }
 
 /// A prefix for `request`: the one it held, else one reserved for the node, else its quarantined one,
-/// else a free one.
-pub(super) fn propose(state: &State, request: &ClaimRequest, attempt: u32) -> Result<Proposal, ClaimError> {
+/// else a free one. A length that the node asks for may be `shorter` bits shorter than the pool's.
+pub(super) fn propose(
+    state: &State,
+    request: &ClaimRequest,
+    shorter: u32,
+    attempt: u32,
+) -> Result<Proposal, ClaimError> {
     let proposal = |pool: &View<Pool>, prefix| Proposal {
         pool: pool.clone(),
         prefix,
@@ -46,7 +51,7 @@ pub(super) fn propose(state: &State, request: &ClaimRequest, attempt: u32) -> Re
     }
     let pool = choose_pool(state, request)?;
     let pool = open(pool)?;
-    let len = length(&pool.record, request.host_len)?;
+    let len = length(&pool.record, request, shorter)?;
     let may_be_back =
         |prefix: &Prefix| is_free(prefix, Among::Free) && !avoided.iter().any(|it| prefix.contains(*it));
     let back = previous(state, &pool.record, request, len).filter(may_be_back);
@@ -79,8 +84,13 @@ fn open(pool: &View<Pool>) -> Result<&View<Pool>, ClaimError> {
     if pool.record.draining { Err(ClaimError::Closed(pool.record.name.clone())) } else { Ok(pool) }
 }
 
-fn length(pool: &Pool, asked: Option<u32>) -> Result<u8, ClaimError> {
-    let len = asked.unwrap_or(pool.host_len.into());
+fn length(pool: &Pool, request: &ClaimRequest, shorter: u32) -> Result<u8, ClaimError> {
+    let len = request.host_len.unwrap_or(pool.host_len.into());
+    let shortest = u32::from(pool.host_len).saturating_sub(shorter).max(pool.prefix.len().into());
+    if len < shortest && pool.fits(len) {
+        let (node, pool) = (request.node.clone(), pool.name.clone());
+        return Err(ClaimError::TooShort { node, host_len: len, shortest, pool });
+    }
     let fits = pool.fits(len).then(|| u8::try_from(len).ok()).flatten();
     fits.ok_or_else(|| ClaimError::HostLength { host_len: len, pool: pool.clone() })
 }

@@ -92,7 +92,7 @@ async fn i2_all_claims_reservations_and_the_session_move_with_the_name() {
     assert_eq!(main.prefix, ours);
     let in_ula = ClaimRequest { pool: Some("ula".parse().unwrap()), ..asked.clone() };
     let ula = it.claim(&in_ula).await;
-    let session = SessionRecord { controller: "x".into(), instance: None };
+    let session = SessionRecord { controller: "x".into(), instance: None, serial: String::new() };
     let (key, doubt) = (it.keys.session(&asked.node), it.keys.doubt(&asked.node));
     let ops = vec![Op::put(key, session.encode()), Op::put(doubt, Bytes::new())];
     it.registry.commit(Txn { guards: vec![], ops }).await.unwrap();
@@ -186,7 +186,7 @@ async fn a_refused_rename_is_reported_of_the_node_that_asks_until_it_is_back_or_
     end(&namesake);
     assert_eq!(list(), of_host1, "host2 claims, as it may");
     // Back under its own name: its agent connects, here or elsewhere.
-    let session = SessionRecord { controller: "c2".into(), instance: None };
+    let session = SessionRecord { controller: "c2".into(), instance: None, serial: String::new() };
     let put = Op::put(it.keys.session(&asked.node), session.encode());
     let outcome = it.registry.commit(Txn { guards: vec![], ops: vec![put] }).await.unwrap();
     let Outcome::Committed(revision) = outcome else { panic!("refused") };

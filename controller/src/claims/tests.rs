@@ -364,6 +364,22 @@ async fn a_host_that_still_forwards_is_forgotten_only_by_force() {
 }
 
 #[tokio::test]
+async fn a_requested_prefix_is_not_too_short_unless_it_is_reserved() {
+    let it = Fixture::new(Some(("2001:db8::/40", 64))).await;
+    let claims = it.claims.clone().with_shorter_host_len(8);
+    let asks = |n, host_len| ClaimRequest { host_len: Some(host_len), ..request(n) };
+    assert!(claims.claim(&asks(1, 56)).await.is_ok());
+    let error = claims.claim(&asks(2, 41)).await.unwrap_err();
+    assert!(matches!(error, ClaimError::TooShort { shortest: 56, .. }), "{error}");
+    let error = error.to_string();
+    assert!(
+        error.contains("--host-len 41 is shorter") && error.contains("sextant reserve PREFIX"),
+        "{error}"
+    );
+    assert!(it.claims.claim(&asks(2, 41)).await.is_ok(), "without a limit");
+}
+
+#[tokio::test]
 async fn a_node_has_claims_of_sixteen_pools_at_most() {
     let it = Fixture::new(Some(("2001:db8:1::/48", 64))).await;
     let asking = ClaimRequest { beside: true, ..request(1) };

@@ -1,14 +1,8 @@
 //! Accepts new connections, or refuses them with the reason.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use sextant_daemon::{Failing, Outage};
-use sextant_identity::Credentials;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -17,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    Connections, Shared,
+    Connections, Security, Shared,
     book::Verdict,
     connection::{Connection, Slot},
 };
@@ -31,19 +25,15 @@ const BACK_OFF: Duration = Duration::from_millis(200);
 pub(super) struct Acceptor {
     pub(super) connections: Connections,
     pub(super) listener: TcpListener,
-    credentials: Option<Arc<Credentials>>,
+    security: Security,
     full: Outage,
     exhausted: Outage,
 }
 
 impl Acceptor {
-    pub(super) fn new(
-        connections: Connections,
-        listener: TcpListener,
-        credentials: Option<Arc<Credentials>>,
-    ) -> Self {
+    pub(super) fn new(connections: Connections, listener: TcpListener, security: Security) -> Self {
         let (full, exhausted) = (Outage::default(), Outage::default());
-        Self { connections, listener, credentials, full, exhausted }
+        Self { connections, listener, security, full, exhausted }
     }
 
     pub(super) async fn admit(
@@ -63,9 +53,18 @@ impl Acceptor {
         self.exhausted.works(Instant::now());
         let _ = stream.set_nodelay(true);
         let local = peer.ip().is_loopback() || stream.local_addr().is_ok_and(|own| own.ip() == peer.ip());
-        let Shared { most, operators, .. } = *self.connections.shared;
+        let Shared { most, operators, of_address, .. } = *self.connections.shared;
         let mut book = self.connections.book();
-        match book.verdict(local, most, operators, Instant::now()) {
+        let now = Instant::now();
+        let of_all = || book.verdict(local, most, operators, now);
+        let verdict = match local {
+            true => of_all(),
+            false => match book.verdict_on(peer.ip(), of_address, now) {
+                Verdict::Admit => of_all(),
+                other => other,
+            },
+        };
+        match verdict {
             Verdict::Admit => {}
             Verdict::Replace(id) => {
                 book.close(id);
@@ -77,13 +76,13 @@ impl Acceptor {
                 return None;
             }
         }
-        let (id, calls, closed) = book.add(Instant::now());
+        let (id, calls, closed) = book.add(Instant::now(), peer.ip());
         drop(book);
         if !local {
             self.full.works(Instant::now());
         }
         let slot = Slot { id, connections: self.connections.clone() };
-        Some(Connection::new(stream, self.credentials.as_deref(), calls, closed, slot))
+        Some(Connection::new(stream, &self.security, calls, closed, slot))
     }
 
     fn refuse(&mut self, stream: TcpStream, peer: SocketAddr) {
@@ -96,7 +95,7 @@ impl Acceptor {
             );
         }
         // A client that speaks TLS could not read it.
-        if self.credentials.is_some() {
+        if !matches!(self.security, Security::PlainText) {
             return;
         }
         if let Ok(place) = self.connections.shared.refusals.clone().try_acquire_owned() {

@@ -63,7 +63,7 @@ fn state(meta: &Meta, nodes: &[Known]) -> State {
         };
         let claim = ClaimRecord { node: name.clone(), node_id, pool, claimed_unix_ms: 0, prior: None };
         puts.extend([(keys.claim(prefix), claim.encode()), (keys.node(&name), node.encode())]);
-        let session = SessionRecord { controller: "c1".into(), instance: None };
+        let session = SessionRecord { controller: "c1".into(), instance: None, serial: String::new() };
         puts.extend(known.session.then(|| (keys.session(&name), session.encode())));
         let verdict = |forwarding| VerdictRecord::of(observers(forwarding), 0);
         puts.extend(known.forwarding.map(|it| (keys.verdict(&name, "c1"), verdict(it).encode())));

@@ -25,6 +25,8 @@ use crate::{
     records::{ReservationRecord, unix_ms},
 };
 
+/// The most nodes that one command forgets.
+const MOST_NAMES: usize = 10_000;
 /// The default time that a draining node waits for its peers.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -179,12 +181,28 @@ impl AdminService for Admin {
         Ok(Response::new(v1::UndrainNodeResponse { revision }))
     }
 
+    async fn revoke_node(
+        &self,
+        request: Request<v1::RevokeNodeRequest>,
+    ) -> Result<Response<v1::RevokeNodeResponse>, Status> {
+        let by = self.changes(&request)?;
+        let v1::RevokeNodeRequest { name, undo } = request.into_inner();
+        let (node, denials) = (node_name(&name)?, &self.services.denials);
+        let (revision, holds_claim) = match undo {
+            true => (denials.permit(&node, &by).await?, false),
+            false => denials.deny(&node, &by).await?,
+        };
+        tracing::warn!(%node, %by, revoked = !undo, "revocation of a node changed");
+        Ok(Response::new(v1::RevokeNodeResponse { revision: revision.0, holds_claim }))
+    }
+
     async fn forget_node(
         &self,
         request: Request<v1::ForgetNodeRequest>,
     ) -> Result<Response<v1::ForgetNodeResponse>, Status> {
         let by = self.changes(&request)?;
         let v1::ForgetNodeRequest { name, force, mut names, confirm, pool } = request.into_inner();
+        convert::at_most("names", names.len(), MOST_NAMES).map_err(malformed)?;
         if names.is_empty() {
             names.push(name);
         }
@@ -356,6 +374,7 @@ fn parse_reservation(message: Option<v1::Reservation>) -> Result<(Prefix, Reserv
     let v1::Reservation { prefix, node, reason, .. } = message.unwrap_or_default();
     let node = (!node.is_empty()).then(|| node_name(&node)).transpose()?;
     let prefix = required("prefix", prefix).map_err(malformed)?;
+    convert::at_most("octets of the reason", reason.len(), convert::LONGEST_TEXT).map_err(malformed)?;
     Ok((prefix, ReservationRecord { node, reason, created_unix_ms: unix_ms() }))
 }
 

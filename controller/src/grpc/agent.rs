@@ -141,6 +141,7 @@ impl AgentService for Agents {
         let (by, from) = (actor(&request)?, request.remote_addr());
         let request = parse_claim(request.into_inner())?;
         caller.may_act_for(&request.node)?;
+        self.services.denials.check(&request.node, Some(request.node_id))?;
         if let Some(former) = self.services.claims.former_name(&request.node, request.node_id) {
             caller.may_act_for(&former)?;
         }
@@ -184,6 +185,7 @@ impl AgentService for Agents {
         let v1::SettleRequest { node, node_id, epoch, revision, timeout_ms } = request.into_inner();
         let holder = parse_holder(&node, &node_id, epoch)?;
         caller.may_act_for(&holder.node)?;
+        self.services.denials.check(&holder.node, Some(holder.node_id))?;
         self.services.claims.verify(&holder).await?;
         let (revision, timeout) = (Revision(revision), Duration::from_millis(timeout_ms).min(MAX_SETTLE));
         let settled = settled(&self.services, revision, &holder.node);
@@ -203,6 +205,7 @@ impl AgentService for Agents {
         let v1::ReleaseRequest { node, node_id, epoch } = request.into_inner();
         let holder = parse_holder(&node, &node_id, epoch)?;
         caller.may_act_for(&holder.node)?;
+        self.services.denials.check(&holder.node, Some(holder.node_id))?;
         let revision = self.services.claims.by(&by).release(&holder).await?.0;
         Ok(Response::new(v1::ReleaseResponse { revision }))
     }

@@ -1,23 +1,33 @@
-//! Each call gets its principal here, before its service sees it, or is refused.
+//! Each call gets its principal here, before its service sees it, or is refused. Refusals are in the audit. Answers to viewers lose
+//! what is not for them.
 
 use std::{
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use sextant_identity::{Credentials, Peer};
+use sextant_identity::{Credentials, Peer, Role, Subject};
 use sextant_proto::quoted;
 use tonic::{
-    Status,
+    Code, Status,
     body::Body,
-    codegen::http::{Request, Response},
+    codegen::http::{HeaderMap, Request, Response},
+    transport::server::TcpConnectInfo,
 };
 use tower::{Layer, Service};
 
 use super::{
+    concealed,
+    counted::Counted,
     permissions::{self, Who},
-    principal::Principal,
+    principal::{Principal, actor_of},
+};
+use crate::{
+    audit::{RefusedCall, RefusedCalls},
+    denials::Denials,
+    limits::{Admitted, Usage},
 };
 
 /// Lets calls pass by the table of permissions. Over plain text everybody may do everything.
@@ -25,6 +35,10 @@ use super::{
 pub(super) struct Authorize {
     /// None: plain text.
     pub(super) credentials: Option<Arc<Credentials>>,
+    pub(super) refused: RefusedCalls,
+    /// None in tests of the table.
+    pub(super) denials: Option<Denials>,
+    pub(super) usage: Usage,
 }
 
 /// A service whose calls have a principal.
@@ -43,38 +57,100 @@ impl<S> Layer<S> for Authorize {
 }
 
 impl Authorize {
-    /// The principal of a call at `path` from `peer`.
-    fn principal(&self, path: &str, peer: Option<&Peer>) -> Result<Principal, Status> {
+    /// The principal at the other end, by its certificate.
+    fn identify(&self, peer: Option<&Peer>) -> Result<Principal, Status> {
         let Some(credentials) = &self.credentials else { return Ok(Principal::Insecure) };
-        let who = permissions::of(path)
-            .ok_or_else(|| Status::unimplemented(format!("this controller has no call {}", quoted(path))))?;
+        if peer.is_some_and(Peer::is_plain) {
+            return Ok(Principal::Insecure);
+        }
         let shown =
             peer.map(Peer::holder).transpose().map_err(|error| Status::unauthenticated(error.to_string()))?;
-        let Some(holder) = shown.flatten() else {
-            return match who {
-                Who::Anybody => Ok(Principal::Nobody),
-                _ => Err(Status::unauthenticated(
-                    "no certificate was shown; set --tls-ca, --tls-cert and --tls-key",
-                )),
-            };
-        };
+        let Some(holder) = shown.flatten() else { return Ok(Principal::Nobody) };
         let (identity, cluster) = (&holder.identity, credentials.cluster());
         if identity.cluster != *cluster {
             return Err(Status::unauthenticated(format!(
                 "the certificate is of {identity}, and this is cluster \"{cluster}\""
             )));
         }
-        if !who.includes(&identity.subject, holder.role) {
-            let role = holder.role.map(|role| format!(" (role {role})")).unwrap_or_default();
-            return Err(Status::permission_denied(format!(
-                "{}{role} may not call {}: it is for {}",
-                identity.subject,
-                path.trim_start_matches("/sextant.v1."),
-                who.name()
-            )));
-        }
         Ok(Principal::Member(Arc::new(holder)))
     }
+
+    /// Whether `principal` may make the call at `path`.
+    fn permit(principal: &Principal, path: &str) -> Result<(), Status> {
+        let who = || {
+            permissions::of(path)
+                .ok_or_else(|| Status::unimplemented(format!("this controller has no call {}", quoted(path))))
+        };
+        match principal {
+            Principal::Insecure => Ok(()),
+            Principal::Nobody if who()? == Who::Anybody => Ok(()),
+            Principal::Nobody => Err(Status::unauthenticated(
+                "no certificate was shown; set --tls-ca, --tls-cert and --tls-key",
+            )),
+            Principal::Member(holder) => {
+                let (who, subject) = (who()?, &holder.identity.subject);
+                if who.includes(subject, holder.role) {
+                    return Ok(());
+                }
+                let role = holder.role.map(|role| format!(" (role {role})")).unwrap_or_default();
+                let (call, who) = (call_name(path), who.name());
+                Err(Status::permission_denied(format!(
+                    "{subject}{role} may not call {call}: it is for {who}"
+                )))
+            }
+        }
+    }
+
+    /// Whether the certificate is of no revoked node.
+    fn is_not_revoked(&self, principal: &Principal) -> Result<(), Status> {
+        let (Some(denials), Some((node, serial))) = (&self.denials, principal.node()) else { return Ok(()) };
+        Ok(denials.check_certificate(node, serial)?)
+    }
+
+    /// Counts the call, within the limits of its principal and address. Controllers have none: they ask for others.
+    fn admit(&self, caller: &Caller) -> Result<Option<Admitted>, Status> {
+        let member = match &caller.principal {
+            Principal::Member(holder) if matches!(holder.identity.subject, Subject::Controller(_)) => {
+                return Ok(None);
+            }
+            Principal::Member(_) => Some(caller.principal.to_string()),
+            Principal::Insecure | Principal::Nobody => None,
+        };
+        let claims = caller.call == CLAIM;
+        Ok(Some(self.usage.admit(member.as_deref(), caller.address, claims)?))
+    }
+
+    /// Notes that the call was refused, if it was: here in any case, by a service if the caller may not do it.
+    fn note(&self, caller: &Caller, headers: &HeaderMap, here: bool) {
+        let Some(status) = Status::from_header_map(headers) else { return };
+        if !here && !matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated) {
+            return;
+        }
+        let node = caller.principal.node().map(|(name, _)| name.clone());
+        self.refused.note(RefusedCall {
+            principal: caller.principal.to_string(),
+            node,
+            by: actor_of(&caller.principal, caller.address),
+            call: caller.call.to_owned(),
+            why: status.message().to_owned(),
+        });
+    }
+}
+
+/// A claim, by its name.
+const CLAIM: &str = "AgentService/Claim";
+
+/// The caller of a call, and the name of the call.
+struct Caller {
+    principal: Principal,
+    address: Option<IpAddr>,
+    /// The name of the call; none if it is unknown.
+    call: &'static str,
+}
+
+/// The name of a call, without the package of the protocol.
+fn call_name(path: &str) -> &str {
+    path.trim_start_matches("/sextant.v1.").trim_start_matches('/')
 }
 
 impl<S, B> Service<Request<B>> for Authorized<S>
@@ -92,18 +168,45 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let principal = self.authorize.principal(request.uri().path(), request.extensions().get::<Peer>());
-        match principal {
-            Ok(principal) => {
-                request.extensions_mut().insert(principal);
-                Box::pin(self.inner.call(request))
-            }
+        let path = request.uri().path();
+        let extensions = request.extensions();
+        let tcp = extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+        let identified = self.authorize.identify(extensions.get::<Peer>());
+        let principal = identified.as_ref().unwrap_or(&Principal::Nobody).clone();
+        let permitted = identified.and_then(|principal| {
+            Authorize::permit(&principal, path).and_then(|()| self.authorize.is_not_revoked(&principal))
+        });
+        let call = permissions::named(path).map_or("an unknown call", call_name);
+        let caller = Caller { principal, address: tcp.map(|address| address.ip()), call };
+        let admitted = self.authorize.admit(&caller);
+        let admitted = match admitted.and_then(|admitted| permitted.map(|()| admitted)) {
+            Ok(admitted) => admitted,
             Err(status) => {
-                tracing::debug!(path = request.uri().path(), why = status.message(), "call refused");
-                Box::pin(std::future::ready(Ok(status.into_http())))
+                let response = status.into_http();
+                self.authorize.note(&caller, response.headers(), true);
+                return Box::pin(std::future::ready(Ok(response)));
             }
-        }
+        };
+        let hides = concealed_answer(&caller.principal, path);
+        request.extensions_mut().insert(caller.principal.clone());
+        let (authorize, answer) = (self.authorize.clone(), self.inner.call(request));
+        Box::pin(async move {
+            let response = answer.await?;
+            authorize.note(&caller, response.headers(), false);
+            let response = match hides {
+                Some(message) => concealed::response(response, message),
+                None => response,
+            };
+            Ok(response.map(|body| Body::new(Counted::new(body, admitted))))
+        })
     }
+}
+
+/// The message of the answer, if the call reads and the principal is a viewer, who does not get all of it.
+fn concealed_answer(principal: &Principal, path: &str) -> Option<&'static str> {
+    let is_viewer = matches!(principal, Principal::Member(holder) if holder.role == Some(Role::Viewer));
+    let reads = permissions::of(path) == Some(Who::Viewer);
+    (is_viewer && reads).then(|| concealed::answer_of(path)).flatten()
 }
 
 #[cfg(test)]
@@ -115,6 +218,7 @@ mod tests {
     use tonic::Code;
 
     use super::*;
+    use crate::limits::Limits;
 
     const STATUS: &str = "/sextant.v1.AdminService/Status";
     const CLAIM: &str = "/sextant.v1.AgentService/Claim";
@@ -141,7 +245,19 @@ mod tests {
             fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
         }
         let credentials = Credentials::open(paths, Some("c1".parse().unwrap())).unwrap();
-        Authorize { credentials: Some(Arc::new(credentials)) }
+        Authorize {
+            credentials: Some(Arc::new(credentials)),
+            refused: RefusedCalls::default(),
+            denials: None,
+            usage: Usage::new(Limits::default()),
+        }
+    }
+
+    impl Authorize {
+        fn principal(&self, path: &str, peer: Option<&Peer>) -> Result<Principal, Status> {
+            let principal = self.identify(peer)?;
+            Self::permit(&principal, path).map(|()| principal)
+        }
     }
 
     fn shown(uri: &str, role: Option<&str>) -> Peer {
@@ -154,7 +270,12 @@ mod tests {
 
     #[test]
     fn over_plain_text_everybody_may_do_everything() {
-        let plain = Authorize { credentials: None };
+        let plain = Authorize {
+            credentials: None,
+            refused: RefusedCalls::default(),
+            denials: None,
+            usage: Usage::new(Limits::default()),
+        };
         assert_eq!(plain.principal(STATUS, None).unwrap(), Principal::Insecure);
     }
 
@@ -189,6 +310,35 @@ mod tests {
         assert_eq!(code(ask("https://c1/admin/ann", None, HEALTH)), Code::Unauthenticated);
         let unknown = "/sextant.v1.AdminService/Reboot";
         assert_eq!(code(ask("spiffe://c1/admin/ann", Some("admin"), unknown)), Code::Unimplemented);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_of_the_table_or_of_a_service_is_noted_and_an_error_is_not() {
+        let it = over_tls();
+        let shown = |uri: &str| it.identify(Some(&shown(uri, None))).unwrap();
+        let answers: [(&str, Status); 3] = [
+            ("spiffe://c1/node/h1", Status::permission_denied("node h1 may not act for node h2")),
+            ("spiffe://c1/node/h1", Status::not_found("no such node")),
+            ("spiffe://c1/node/h2", Status::unauthenticated("it has ended")),
+        ];
+        for (uri, status) in answers {
+            let caller = Caller { principal: shown(uri), address: None, call: "AgentService/Claim" };
+            it.note(&caller, status.into_http::<Body>().headers(), false);
+        }
+        assert_eq!(it.refused.total(), 2);
+    }
+
+    #[test]
+    fn only_what_viewers_read_of_others_is_concealed() {
+        let it = over_tls();
+        let conceals = |role, path| {
+            let principal = it.identify(Some(&shown("spiffe://c1/admin/vic", role))).unwrap();
+            concealed_answer(&principal, path).is_some()
+        };
+        assert!(conceals(None, STATUS));
+        assert!(!conceals(Some("operator"), STATUS) && !conceals(Some("admin"), STATUS));
+        // A serial number may look like a node id.
+        assert!(!conceals(None, "/sextant.v1.AdminService/WhoAmI"));
     }
 
     #[test]

@@ -10,13 +10,11 @@ use tonic::{Status, Streaming};
 use super::Services;
 use crate::{
     audit::Actor,
-    backup::{self, RestoreError},
+    backup::{self, RestoreError, Turn},
 };
 
 /// The size of a piece in octets.
 const PIECE: usize = 256 << 10;
-/// The largest accepted backup: some millions of nodes.
-const LARGEST: usize = 1 << 30;
 /// How long the index may take to reach the restored state.
 const SEEN_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -37,20 +35,17 @@ pub(super) async fn restore(
     mut pieces: Streaming<v1::BackupPiece>,
     by: &Actor,
 ) -> Result<v1::RestoreResponse, Status> {
-    let mut octets = Vec::new();
+    let mut upload = services.uploads.begin()?;
     let timeout = services.connections.idle_timeout();
     let timed_out = |_| Status::deadline_exceeded("no piece of the backup received within the idle time-out");
     while let Some(piece) = tokio::time::timeout(timeout, pieces.message()).await.map_err(timed_out)?? {
-        if octets.len() + piece.octets.len() > LARGEST {
-            return Err(Status::invalid_argument(format!(
-                "the backup is larger than the limit of {LARGEST} octets"
-            )));
-        }
-        octets.extend_from_slice(&piece.octets);
+        // A piece is small, and this writes into the page cache.
+        upload.append(&piece.octets)?;
     }
-    let backup = Backup::decode(&octets).map_err(RestoreError::from)?;
-    drop(octets);
-    let done = in_own_task(services, backup, by).await?;
+    let (backup, turn) = tokio::task::spawn_blocking(move || upload.finish())
+        .await
+        .map_err(|panic| Status::internal(panic.to_string()))??;
+    let done = in_own_task(services, backup, turn, by).await?;
     services.index.reaches(done.revision, SEEN_WITHIN).await;
     Ok(v1::RestoreResponse {
         incarnation: done.incarnation.into(),
@@ -64,10 +59,15 @@ pub(super) async fn restore(
 async fn in_own_task(
     services: &Services,
     backup: Backup,
+    turn: Turn,
     by: &Actor,
 ) -> Result<backup::Restored, RestoreError> {
     let (registry, keys, by) = (services.registry.clone(), services.keys.clone(), by.clone());
-    let restoring = tokio::spawn(async move { backup::restore(&registry, &keys, &backup, &by).await });
+    let restoring = tokio::spawn(async move {
+        let restored = backup::restore(&registry, &keys, &backup, &by).await;
+        drop(turn);
+        restored
+    });
     restoring.await.unwrap_or_else(|panic| Err(RestoreError::Changed(format!("the controller ({panic})"))))
 }
 

@@ -9,8 +9,10 @@ mod admission;
 mod agent;
 mod authorize;
 mod backup;
+mod concealed;
 mod containers;
 mod controller;
+mod counted;
 mod ends;
 mod events;
 mod explain;
@@ -51,6 +53,12 @@ pub use tonic::transport::server::Connected;
 
 /// The interval of HTTP/2 keepalive pings on a silent connection.
 const HTTP2_KEEPALIVE: Duration = Duration::from_secs(5);
+/// The most streams of one connection.
+const MOST_STREAMS: u32 = 200;
+/// The most streams that a client has reset and no task has seen; with one more, the connection is closed.
+const MOST_RESETS: usize = 20;
+/// The octets of the headers of a call.
+const MOST_HEADERS: u32 = 16 << 10;
 /// The time-out of their answer.
 const HTTP2_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -81,8 +89,8 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
 }
 
-/// Serves the agents, the command line, health and reflection, over the `incoming` connections. With credentials those are over
-/// TLS.
+/// Serves the agents, the command line and health, over the `incoming` connections, and reflection on request. With credentials the
+/// connections are over TLS.
 ///
 /// # Errors
 /// If the server fails; it does not end otherwise.
@@ -90,6 +98,7 @@ pub async fn serve<C, E>(
     incoming: impl Stream<Item = Result<C, E>>,
     services: Services,
     credentials: Option<Arc<Credentials>>,
+    reflection: bool,
 ) -> Result<(), ServeError>
 where
     C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
@@ -98,19 +107,25 @@ where
 {
     let controllers = ControllerServiceServer::new(Controllers::new(&services));
     let agents = AgentServiceServer::new(agent::Agents::new(services.clone()));
-    let index = services.index.clone();
+    let (index, refused) = (services.index.clone(), services.refused_calls.clone());
+    let (denials, usage) = (services.denials.clone(), services.usage.clone());
     let admin = AdminServiceServer::new(admin::Admin::new(services));
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<AgentServiceServer<agent::Agents>>().await;
     health.set_serving::<AdminServiceServer<admin::Admin>>().await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(v1::DESCRIPTORS)
-        .build_v1()?;
+    let described = || {
+        let builder = tonic_reflection::server::Builder::configure();
+        builder.register_encoded_file_descriptor_set(v1::DESCRIPTORS).build_v1()
+    };
+    let reflection = reflection.then(described).transpose()?;
     Server::builder()
         .http2_keepalive_interval(Some(HTTP2_KEEPALIVE))
         .http2_keepalive_timeout(Some(HTTP2_TIMEOUT))
+        .max_concurrent_streams(Some(MOST_STREAMS))
+        .http2_max_pending_accept_reset_streams(Some(MOST_RESETS))
+        .http2_max_header_list_size(Some(MOST_HEADERS))
         .layer(CountCalls)
-        .layer(Authorize { credentials })
+        .layer(Authorize { credentials, refused, denials: Some(denials), usage })
         .add_service(InterceptedService::new(agents, move |request| {
             serves(&index)?;
             Ok(request)
@@ -118,7 +133,7 @@ where
         .add_service(admin)
         .add_service(controllers)
         .add_service(health_service)
-        .add_service(reflection)
+        .add_optional_service(reflection)
         .serve_with_incoming(incoming)
         .await?;
     Ok(())

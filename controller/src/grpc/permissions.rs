@@ -25,7 +25,7 @@ pub(super) enum Who {
 }
 
 /// The calls of all services.
-const TABLE: [(&str, Who); 39] = [
+static TABLE: [(&str, Who); 40] = [
     ("/sextant.v1.AgentService/Claim", Node),
     ("/sextant.v1.AgentService/Sync", Node),
     ("/sextant.v1.AgentService/Settle", Node),
@@ -53,6 +53,7 @@ const TABLE: [(&str, Who); 39] = [
     ("/sextant.v1.AdminService/AddPool", Admin),
     ("/sextant.v1.AdminService/RemovePool", Admin),
     ("/sextant.v1.AdminService/GrowPool", Admin),
+    ("/sextant.v1.AdminService/RevokeNode", Admin),
     ("/sextant.v1.AdminService/ForgetNode", Admin),
     ("/sextant.v1.AdminService/ReassignNode", Admin),
     ("/sextant.v1.AdminService/Backup", Admin),
@@ -69,7 +70,22 @@ const TABLE: [(&str, Who); 39] = [
 
 /// Who may make the call at this path; `None` if there is no such call.
 pub(super) fn of(path: &str) -> Option<Who> {
-    TABLE.iter().find(|(row, _)| *row == path).map(|(_, who)| *who)
+    row(path).map(|(_, who)| *who)
+}
+
+/// The path, if there is such a call.
+pub(super) fn named(path: &str) -> Option<&'static str> {
+    row(path).map(|(path, _)| *path)
+}
+
+fn row(path: &str) -> Option<&'static (&'static str, Who)> {
+    TABLE.iter().find(|(row, _)| *row == path)
+}
+
+/// The paths of the calls that people who read may make.
+#[cfg(test)]
+pub(super) fn reads() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().filter(|(_, who)| *who == Viewer).map(|(path, _)| *path)
 }
 
 impl Who {

@@ -1,6 +1,6 @@
 //! The principal of a call, and for which nodes it may act. Which calls it may make: `permissions.rs`.
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{fmt, net::IpAddr, sync::Arc, time::SystemTime};
 
 use sextant_identity::{Holder, Subject};
 use sextant_proto::{HALF_RESTORED, NodeName, v1};
@@ -34,6 +34,13 @@ impl Principal {
 }
 
 impl Principal {
+    /// The node that it is, and the serial number of its certificate; `None` if it is no node.
+    pub(super) fn node(&self) -> Option<(&NodeName, &str)> {
+        let Self::Member(holder) = self else { return None };
+        let Subject::Node(name) = &holder.identity.subject else { return None };
+        Some((name, &holder.serial))
+    }
+
     /// The caller, as `sextant whoami` shows it.
     pub(super) fn describe(&self, cluster: &str) -> v1::WhoAmIResponse {
         let (name, cluster) = (self.to_string(), cluster.to_owned());
@@ -72,11 +79,15 @@ pub(super) fn serves(index: &Index) -> Result<(), Status> {
 
 /// The actor of a call for the audit: its principal and address.
 pub(super) fn actor<T>(request: &Request<T>) -> Result<Actor, Status> {
-    let caller = principal(request.extensions())?;
-    Ok(match request.remote_addr() {
-        Some(address) => Actor::new(&format!("{caller} at {}", address.ip())),
+    Ok(actor_of(principal(request.extensions())?, request.remote_addr().map(|address| address.ip())))
+}
+
+/// A principal at an address, for the audit.
+pub(super) fn actor_of(caller: &Principal, address: Option<IpAddr>) -> Actor {
+    match address {
+        Some(address) => Actor::new(&format!("{caller} at {address}")),
         None => Actor::new(&caller.to_string()),
-    })
+    }
 }
 
 /// The principal of a call.

@@ -8,7 +8,7 @@ use crate::{
     controllers::Other,
     health,
     index::{Kind, State, View},
-    records::{DoubtRecord, NodeRecord, ReservationRecord},
+    records::{DenialRecord, DoubtRecord, NodeRecord, ReservationRecord, TlsMode},
     refusals::Refused,
     removals::Window,
     reservations::pool_of,
@@ -76,6 +76,7 @@ pub(super) fn node(services: &Services, state: &State, name: &NodeName) -> Optio
             .or_else(|| services.others.duplicate(name))
             .unwrap_or_default(),
         unknown: false,
+        revoked: state.denials().contains_key(name),
     })
 }
 
@@ -141,7 +142,30 @@ pub(super) fn status(
         refused,
         unregistered: unregistered.iter().map(Into::into).collect(),
         reserved: state.holdings().reservations().keys().map(|prefix| (*prefix).into()).collect(),
+        revoked: state.denials().iter().map(revoked).collect(),
+        tls: services.sessions.identity().tls.to_string(),
+        plain: plain(services.sessions.identity().tls, state),
     })
+}
+
+fn revoked((node, denial): (&NodeName, &View<DenialRecord>)) -> v1::RevokedNode {
+    let DenialRecord { denied_unix_ms, by, .. } = &denial.record;
+    v1::RevokedNode { node: node.to_string(), since_unix_ms: *denied_unix_ms, by: by.clone() }
+}
+
+/// Who uses plain text, or takes nothing else, as long as a controller that takes TLS takes plain text beside it.
+fn plain(mode: TlsMode, state: &State) -> Vec<String> {
+    if mode != TlsMode::Warn {
+        return Vec::new();
+    }
+    let controllers = state.controllers().iter().filter(|(_, it)| it.record.tls == Some(TlsMode::Off));
+    let controllers = controllers.map(|(id, it)| format!("controller {id} at {}", it.record.address));
+    let agents = state.sessions().iter().filter(|(_, session)| session.record.serial.is_empty());
+    let agents = agents.map(|(name, _)| match state.nodes().contains_key(name) {
+        true => format!("node {name}"),
+        false => format!("router {name}"),
+    });
+    controllers.chain(agents).collect()
 }
 
 fn refused(refused: Refused) -> v1::RefusedNode {

@@ -4,8 +4,10 @@ use sextant_proto::convert::MessageError;
 use tonic::{Code, Status};
 
 use crate::{
-    backup::RestoreError,
+    backup::{RestoreError, UploadError},
     claims::{ClaimError, DrainError, ForgetError, HolderError},
+    denials::{DenialError, Denied},
+    limits::OverLimit,
     pools::PoolsError,
     registry::RegistryError,
     reservations::ReservationError,
@@ -48,7 +50,9 @@ impl From<ClaimError> for Status {
             | ClaimError::JustNamed { .. }
             | ClaimError::Recovering
             | ClaimError::Unconfirmed => Code::Unavailable,
-            ClaimError::HostLength { .. } | ClaimError::Infrastructure { .. } => Code::InvalidArgument,
+            ClaimError::HostLength { .. }
+            | ClaimError::TooShort { .. }
+            | ClaimError::Infrastructure { .. } => Code::InvalidArgument,
             ClaimError::Exhausted { .. } | ClaimError::TooMany { .. } => Code::ResourceExhausted,
             ClaimError::Registry(error) => code_of(error),
         };
@@ -114,6 +118,40 @@ impl From<RestoreError> for Status {
             RestoreError::Registry(error) => code_of(error),
         };
         Status::new(code, error.to_string())
+    }
+}
+
+impl From<Denied> for Status {
+    fn from(error: Denied) -> Self {
+        Status::permission_denied(error.to_string())
+    }
+}
+
+impl From<DenialError> for Status {
+    fn from(error: DenialError) -> Self {
+        let code = match &error {
+            DenialError::NotDenied(_) => Code::NotFound,
+            DenialError::Contended(_) => Code::Unavailable,
+            DenialError::Registry(error) => code_of(error),
+        };
+        Status::new(code, error.to_string())
+    }
+}
+
+impl From<UploadError> for Status {
+    fn from(error: UploadError) -> Self {
+        let code = match &error {
+            UploadError::Busy => Code::Aborted,
+            UploadError::Large | UploadError::File(_) => Code::InvalidArgument,
+            UploadError::Io { .. } => Code::ResourceExhausted,
+        };
+        Status::new(code, error.to_string())
+    }
+}
+
+impl From<OverLimit> for Status {
+    fn from(error: OverLimit) -> Self {
+        Status::resource_exhausted(error.to_string())
     }
 }
 

@@ -34,6 +34,8 @@ use crate::{
 
 /// How long the index may take to reach the revision of the store at the hello.
 const FRESH_WITHIN: Duration = Duration::from_secs(3);
+/// How long a stream may be open without a hello; not longer than the idle time-out.
+const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// The number of keepalives within the time after which an agent is down.
 const KEEPALIVES_PER_DOWN: u32 = 5;
 /// The number of polls of a stream within that time at least.
@@ -48,21 +50,26 @@ pub(super) async fn open(
     from: Option<SocketAddr>,
     mut inbound: Streaming<v1::AgentMessage>,
 ) -> Result<impl Stream<Item = Result<v1::ControllerMessage, Status>> + use<>, Status> {
-    let hello = tokio::time::timeout(services.connections.idle_timeout(), inbound.message()).await;
-    let hello = hello.map_err(|_| Status::deadline_exceeded("no hello received within the idle time-out"))?;
+    let within = HELLO_WITHIN.min(services.connections.idle_timeout());
+    let hello = tokio::time::timeout(within, inbound.message()).await;
+    let hello =
+        hello.map_err(|_| Status::deadline_exceeded(format!("no hello received within {within:?}")))?;
     let first = hello?.and_then(|message| message.message);
     let Some(FromAgent::Hello(hello)) = first else {
         return Err(Status::invalid_argument("the first message of a stream must be the hello"));
     };
     let follower = Follower::parse(&hello)?;
     caller.may_act_for(follower.node())?;
+    let denials = services.index.subscribe_to_denials();
+    follower.check_denials(&services)?;
     follower.check_name(&services)?;
     if let Some(fenced) = follower.fenced(&services).await? {
         return Ok(Either::Left(stream::iter([Ok(fenced)])));
     }
     let attachment = admission::admit(&services, follower.node(), &hello, from).await?;
+    services.sessions.shows(follower.node(), caller.node().map_or("", |(_, serial)| serial));
     let (taker, polls) = (attachment.taker(), services.sessions.down_after() / POLLS_PER_DOWN);
-    let session = Session::begin(services, follower, attachment, &hello, inbound).await;
+    let session = Session::begin(services, follower, attachment, denials, &hello, inbound).await;
     let messages = |mut session: Session| async move { session.next().await.map(|item| (item, session)) };
     Ok(Either::Right(taker.count(polls, stream::unfold(session, messages))))
 }
@@ -90,6 +97,15 @@ impl Follower {
             Self::Host(holder) => &holder.node,
             Self::Router(name) => name,
         }
+    }
+
+    /// Whether it is no revoked node.
+    fn check_denials(&self, services: &Services) -> Result<(), Status> {
+        let node_id = match self {
+            Self::Host(holder) => Some(holder.node_id),
+            Self::Router(_) => None,
+        };
+        Ok(services.denials.check(self.node(), node_id)?)
     }
 
     /// Sessions are keyed by name: a router must not use the name of a host.
@@ -146,6 +162,8 @@ struct Session {
     /// The agent's history is that of the store. If it is not, deletions are not sent to the agent.
     agrees: bool,
     changes: watch::Receiver<Revision>,
+    /// Changes of which nodes are revoked.
+    denials: watch::Receiver<Revision>,
     keepalive: Interval,
     attachment: Attachment,
     channel: Channel,
@@ -157,6 +175,7 @@ impl Session {
         services: Services,
         follower: Follower,
         attachment: Attachment,
+        denials: watch::Receiver<Revision>,
         hello: &v1::Hello,
         inbound: Streaming<v1::AgentMessage>,
     ) -> Self {
@@ -165,6 +184,7 @@ impl Session {
         keepalive.reset();
         let mut session = Self {
             changes: services.index.subscribe(),
+            denials,
             attachment,
             channel: services.questions.channel(follower.node()),
             version: convert::text(hello.version.clone()),
@@ -283,6 +303,10 @@ impl Session {
             changed = self.changes.changed() => {
                 changed.map_err(|_| Status::unavailable("the controller is stopping"))?;
                 self.advance().await;
+            }
+            changed = self.denials.changed() => {
+                changed.map_err(|_| Status::unavailable("the controller is stopping"))?;
+                self.follower.check_denials(&self.services)?;
             }
             _ = self.keepalive.tick() => {
                 if self.attachment.silence() >= keepalive_period(&self.services) * SILENT_KEEPALIVES {

@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn a_controller_that_listens_on_all_addresses_tells_none() {
         let of = |address: &str| {
-            let record = ControllerRecord { address: address.into(), version: String::new() };
+            let record = ControllerRecord { address: address.into(), version: String::new(), tls: None };
             of_controller(&record)
         };
         assert_eq!(of("[2001:db8::c]:7300"), addresses(&["2001:db8::c"]));

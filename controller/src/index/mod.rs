@@ -49,6 +49,8 @@ pub struct Index {
     seen: watch::Receiver<Revision>,
     /// The last revision with changes for agents.
     published: watch::Receiver<Revision>,
+    /// The last revision that changed which nodes are revoked.
+    denied: watch::Receiver<Revision>,
     /// Makes the task list the store again.
     reconsider: Arc<Notify>,
 }
@@ -103,6 +105,11 @@ impl Index {
     /// Notifies of each change for agents.
     pub fn subscribe(&self) -> watch::Receiver<Revision> {
         self.published.clone()
+    }
+
+    /// Notifies of each change of which nodes are revoked.
+    pub fn subscribe_to_denials(&self) -> watch::Receiver<Revision> {
+        self.denied.clone()
     }
 
     /// The deltas after `revision`, or that they are no longer kept.

@@ -22,10 +22,10 @@ use super::{
     state::{Applied, State, StoreReplaced},
 };
 use crate::{
-    keys::Keys,
+    keys::{Key, Keys},
     lineage::{Course, course, fork},
     records::{Meta, Record},
-    registry::{Batch, Event, Listing, RegistryError, SharedRegistry, WatchEnded},
+    registry::{Batch, Entry, Event, Listing, RegistryError, SharedRegistry, WatchEnded},
 };
 
 /// The pause before a new listing after a failure.
@@ -39,6 +39,7 @@ pub struct IndexTask {
     shared: Arc<Shared>,
     seen: watch::Sender<Revision>,
     published: watch::Sender<Revision>,
+    denied: watch::Sender<Revision>,
     reconsider: Arc<Notify>,
 }
 
@@ -112,15 +113,17 @@ impl IndexTask {
         shared.has_seen(listing.revision);
         let (seen, seen_rx) = watch::channel(listing.revision);
         let (published, published_rx) = watch::channel(listing.revision);
+        let (denied, denied_rx) = watch::channel(listing.revision);
         let reconsider = Arc::new(Notify::new());
         let index = Index {
             shared: shared.clone(),
             seen: seen_rx,
             published: published_rx,
+            denied: denied_rx,
             reconsider: reconsider.clone(),
         };
         let registry = Arc::new(RegistryHandle(registry));
-        Ok((Self { registry, keys, shared, seen, published, reconsider }, index))
+        Ok((Self { registry, keys, shared, seen, published, denied, reconsider }, index))
     }
 
     /// Follows the store.
@@ -205,9 +208,17 @@ impl IndexTask {
         if delta.is_some() {
             self.published.send_replace(batch.revision);
         }
+        if batch.events.iter().any(|event| self.is_denial(event)) {
+            self.denied.send_replace(batch.revision);
+        }
         self.shared.has_seen(batch.revision);
         self.seen.send_replace(batch.revision);
         Ok(Next::Continue)
+    }
+
+    fn is_denial(&self, event: &Event) -> bool {
+        let (Event::Put(Entry { key, .. }) | Event::Deleted { key, .. }) = event;
+        matches!(self.keys.parse(key), Some(Key::Denial(_)))
     }
 
     /// Lists the store again after a restore; every stream gets a new snapshot.
@@ -240,6 +251,7 @@ impl IndexTask {
             (*snapshot, *shared, *ring) = (None, state, Ring::new(listing.revision, RING_BYTES));
         }
         self.published.send_replace(listing.revision);
+        self.denied.send_replace(listing.revision);
         self.shared.has_seen(listing.revision);
         self.seen.send_replace(listing.revision);
         Ok(())

@@ -1,7 +1,9 @@
 //! The store's values as domain types.
 
+mod denial;
 mod meta;
 mod node;
+mod tls_mode;
 mod verdict;
 
 use bytes::Bytes;
@@ -16,8 +18,10 @@ use sextant_proto::{
 
 use crate::{keys::Keys, registry::Op};
 
+pub use denial::DenialRecord;
 pub use meta::{FORMAT, Meta};
 pub use node::{HeldClaim, NodeRecord};
+pub use tls_mode::TlsMode;
 pub use verdict::{Observers, Seen, VerdictRecord, seen};
 
 /// A value that cannot be read.
@@ -148,6 +152,8 @@ pub struct SessionRecord {
     pub controller: String,
     /// The instance of the agent; none for older agents.
     pub instance: Option<InstanceId>,
+    /// The serial number of the agent's certificate; empty over plain text.
+    pub serial: String,
 }
 
 /// `controllers/…`.
@@ -157,6 +163,8 @@ pub struct ControllerRecord {
     pub address: String,
     /// Its build.
     pub version: String,
+    /// What it takes; `None` from earlier versions.
+    pub tls: Option<TlsMode>,
 }
 
 impl Record for DoubtRecord {
@@ -247,27 +255,28 @@ impl Record for FreedRecord {
 
 impl Record for SessionRecord {
     fn decode(value: &[u8]) -> Result<Self, RecordError> {
-        let stored::Session { controller, instance } = Message::decode(value)?;
+        let stored::Session { controller, instance, serial } = Message::decode(value)?;
         // A session with an instance that cannot be read is as good as one without.
-        Ok(Self { controller, instance: InstanceId::try_from(&instance[..]).ok() })
+        Ok(Self { controller, instance: InstanceId::try_from(&instance[..]).ok(), serial })
     }
 
     fn encode(&self) -> Bytes {
         let instance = self.instance.map(Into::into).unwrap_or_default();
-        stored::Session { controller: self.controller.clone(), instance }.encode_to_vec().into()
+        let (controller, serial) = (self.controller.clone(), self.serial.clone());
+        stored::Session { controller, instance, serial }.encode_to_vec().into()
     }
 }
 
 impl Record for ControllerRecord {
     fn decode(value: &[u8]) -> Result<Self, RecordError> {
-        let stored::Controller { address, version } = Message::decode(value)?;
-        Ok(Self { address, version })
+        let stored::Controller { address, version, tls } = Message::decode(value)?;
+        Ok(Self { address, version, tls: tls.parse().ok() })
     }
 
     fn encode(&self) -> Bytes {
-        stored::Controller { address: self.address.clone(), version: self.version.clone() }
-            .encode_to_vec()
-            .into()
+        let tls = self.tls.map(|tls| tls.to_string()).unwrap_or_default();
+        let (address, version) = (self.address.clone(), self.version.clone());
+        stored::Controller { address, version, tls }.encode_to_vec().into()
     }
 }
 

@@ -4,7 +4,7 @@ use futures::TryStreamExt;
 use sextant_proto::VERSION;
 use tokio::time::Instant;
 
-use super::Sessions;
+use super::{Identity, Sessions};
 use crate::{
     records::{ControllerRecord, Record},
     registry::{Entry, Guard, LeaseId, Op, Outcome, RegistryError, Txn},
@@ -41,7 +41,8 @@ impl Sessions {
     async fn new_lease(&self) -> Result<LeaseId, RegistryError> {
         let asked = Instant::now();
         let lease = self.shared.registry.grant(self.shared.down_after).await?;
-        let me = ControllerRecord { address: self.shared.me.address.clone(), version: VERSION.into() };
+        let Identity { address, tls, .. } = &self.shared.me;
+        let me = ControllerRecord { address: address.clone(), version: VERSION.into(), tls: Some(*tls) };
         let (key, value) = (self.shared.keys.controller(&self.shared.me.id), me.encode());
         let ops = vec![Op::Put { key, value, lease: Some(lease) }];
         self.shared.registry.commit(Txn { guards: Vec::new(), ops }).await?;
@@ -93,9 +94,8 @@ mod tests {
     use super::*;
     use crate::{
         keys::Keys,
-        records::SessionRecord,
+        records::{SessionRecord, TlsMode},
         registry::{SharedRegistry, embedded::EmbeddedStore},
-        sessions::Identity,
     };
 
     struct Fixture {
@@ -112,7 +112,7 @@ mod tests {
         }
 
         fn controller(&self, id: &str, address: &str, replaces: Replaces) -> Sessions {
-            let me = Identity { id: id.into(), address: address.into(), replaces };
+            let me = Identity { id: id.into(), address: address.into(), replaces, tls: TlsMode::Off };
             let heartbeat = Watchdog::from_environment().heartbeat();
             let (registry, keys) = (self.registry.clone(), self.keys.clone());
             Sessions::new(registry, keys, me, Duration::from_secs(60), heartbeat)
@@ -169,8 +169,14 @@ mod tests {
         there.put_session().await.unwrap();
         mine.keep_lease().await.unwrap();
         assert_ne!(mine.lease(), Some(ended));
-        assert_eq!(it.session(&stays).await, Some(SessionRecord { controller: "a".into(), instance }));
-        assert_eq!(it.session(&moves).await, Some(SessionRecord { controller: "b".into(), instance }));
+        assert_eq!(
+            it.session(&stays).await,
+            Some(SessionRecord { controller: "a".into(), instance, serial: String::new() })
+        );
+        assert_eq!(
+            it.session(&moves).await,
+            Some(SessionRecord { controller: "b".into(), instance, serial: String::new() })
+        );
         assert_eq!(mine.book().to_move(mine.lease().unwrap()), [moves], "it is superseded once that lasts");
     }
 }

@@ -40,7 +40,7 @@ use self::book::{Book, Present};
 use crate::{
     index::Index,
     keys::Keys,
-    records::{Record, SessionRecord, unix_ms},
+    records::{Record, SessionRecord, TlsMode, unix_ms},
     registry::{Entry, Guard, KeyRange, LeaseId, Op, Outcome, RegistryError, SharedRegistry, Txn},
 };
 
@@ -63,6 +63,8 @@ pub struct Identity {
     pub address: String,
     /// The records of earlier controllers that it deletes when it starts.
     pub replaces: Replaces,
+    /// What it takes.
+    pub tls: TlsMode,
 }
 
 /// The sessions of this controller's agents.
@@ -87,6 +89,8 @@ struct Shared {
     unready_since_unix_ms: Mutex<Option<u64>>,
     heartbeat: Heartbeat,
     lines: Mutex<OncePerMinute>,
+    /// The serial numbers of the certificates of agents that have or had a stream here; empty over plain text.
+    serials: Mutex<HashMap<NodeName, String>>,
 }
 
 /// The stream of another run of a node's agent; see [`Sessions::other_run`].
@@ -126,6 +130,7 @@ impl Sessions {
                 unready_since_unix_ms,
                 heartbeat,
                 lines: Mutex::default(),
+                serials: Mutex::default(),
             }),
         }
     }
@@ -180,6 +185,18 @@ impl Sessions {
         self.tell_flapping(node);
         let (sessions, node) = (self.clone(), node.clone());
         Some(Attachment { sessions, node, instance, stream, last_frame: now, superseded, taker })
+    }
+
+    /// The agent of `node`, which has a stream now, has a certificate with this serial number; an empty one over plain text.
+    pub fn shows(&self, node: &NodeName, serial: &str) {
+        let before = self.serials().insert(node.clone(), serial.to_owned());
+        if before.is_some_and(|before| before != serial) {
+            self.book().session_outdated(node);
+        }
+    }
+
+    fn serials(&self) -> MutexGuard<'_, HashMap<NodeName, String>> {
+        self.shared.serials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Another agent of `node`, at `from`, was refused because the connected one answers.
@@ -349,7 +366,8 @@ impl Sessions {
     }
 
     fn session_op(&self, node: &NodeName, lease: LeaseId, instance: Option<InstanceId>) -> Op {
-        let session = SessionRecord { controller: self.shared.me.id.clone(), instance };
+        let serial = self.serials().get(node).cloned().unwrap_or_default();
+        let session = SessionRecord { controller: self.shared.me.id.clone(), instance, serial };
         Op::Put { key: self.shared.keys.session(node), value: session.encode(), lease: Some(lease) }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use sextant_daemon::LogFormat;
 use sextant_identity::TlsKeys;
@@ -75,6 +75,10 @@ pub(super) struct Keys {
     #[arg(long, env = "SEXTANT_IDLE_TIMEOUT", value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) idle_timeout: Option<f64>,
+    /// Serve gRPC reflection, which describes the calls to tools such as grpcurl
+    #[arg(long, env = "SEXTANT_REFLECTION", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reflection: Option<bool>,
     /// Level of the log: error, warn, info, debug, trace
     #[arg(long, env = "SEXTANT_LOG", value_name = "LEVEL")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,10 +87,94 @@ pub(super) struct Keys {
     #[arg(long, env = "SEXTANT_LOG_FORMAT", value_enum, value_name = "FORMAT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) log_format: Option<LogFormat>,
+    /// Whether plain text is taken beside TLS: strict or warn; needs --tls-ca, --tls-cert and --tls-key
+    #[arg(long, env = "SEXTANT_TLS_MODE", value_enum, value_name = "MODE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tls_mode: Option<Mode>,
     #[command(flatten)]
     pub(super) tls: TlsKeys,
     #[command(flatten)]
+    pub(super) limits: LimitKeys,
+    #[command(flatten)]
     pub(super) etcd: EtcdKeys,
+}
+
+/// `[limits]`
+#[derive(Debug, Default, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(super) struct LimitKeys {
+    /// Calls in progress of each certificate, streams among them
+    #[arg(id = "limits-calls", long = "limits-calls", env = "SEXTANT_LIMITS_CALLS", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) calls: Option<u32>,
+    /// Calls of each certificate a second, on average over ten seconds
+    #[arg(
+        id = "limits-requests",
+        long = "limits-requests",
+        env = "SEXTANT_LIMITS_REQUESTS",
+        value_name = "N"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) requests: Option<u32>,
+    /// Connections of each certificate
+    #[arg(
+        id = "limits-connections",
+        long = "limits-connections",
+        env = "SEXTANT_LIMITS_CONNECTIONS",
+        value_name = "N"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) connections: Option<u32>,
+    /// Claims of each node a minute
+    #[arg(id = "limits-claims", long = "limits-claims", env = "SEXTANT_LIMITS_CLAIMS", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) claims: Option<u32>,
+    /// Calls in progress of each address
+    #[arg(
+        id = "limits-address-calls",
+        long = "limits-address-calls",
+        env = "SEXTANT_LIMITS_ADDRESS_CALLS",
+        value_name = "N"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) address_calls: Option<u32>,
+    /// Calls of each address a second, on average over ten seconds
+    #[arg(
+        id = "limits-address-requests",
+        long = "limits-address-requests",
+        env = "SEXTANT_LIMITS_ADDRESS_REQUESTS",
+        value_name = "N"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) address_requests: Option<u32>,
+    /// Connections of each address; default: seven eighths of --max-connections
+    #[arg(
+        id = "limits-address-connections",
+        long = "limits-address-connections",
+        env = "SEXTANT_LIMITS_ADDRESS_CONNECTIONS",
+        value_name = "N"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) address_connections: Option<u32>,
+    /// Bits by which the host prefix that an agent requests may be shorter than its pool's (0 to 126)
+    #[arg(
+        id = "limits-shorter-host-len",
+        long = "limits-shorter-host-len",
+        env = "SEXTANT_LIMITS_SHORTER_HOST_LEN",
+        value_name = "BITS"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) shorter_host_len: Option<u32>,
+}
+
+/// `tls-mode`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Mode {
+    /// TLS alone
+    Strict,
+    /// Plain text beside TLS; `sextant status` lists who uses it
+    Warn,
 }
 
 /// `[etcd]`

@@ -1,6 +1,7 @@
 //! What an operator sets: flags, `SEXTANT_…` variables, and `/etc/sextant/controller.toml`.
 
 mod keys;
+mod limits;
 
 use std::{
     fmt,
@@ -17,11 +18,13 @@ use sextant_proto::{PoolName, parse_duration, plain_text_allowed};
 
 use crate::{
     backup::Schedule,
+    limits::Limits,
+    records::TlsMode,
     registry::etcd::{Login, Tls},
     sweeper::Keep,
 };
 
-use keys::{EtcdKeys, Keys};
+use keys::{EtcdKeys, Keys, Mode};
 
 /// The default path of the settings.
 const DEFAULT_CONFIG: &str = "/etc/sextant/controller.toml";
@@ -115,12 +118,18 @@ pub struct Settings {
     pub max_connections: Option<usize>,
     /// After how long without a call in progress a connection is closed.
     pub idle_timeout: Duration,
+    /// gRPC reflection is served.
+    pub reflection: bool,
+    /// How much one member, and one address, may do.
+    pub limits: Limits,
     /// What is logged.
     pub log: String,
     /// How a log line looks.
     pub log_format: LogFormat,
     /// The files for TLS; plain text without.
     pub tls: Option<Paths>,
+    /// What is taken at `listen`.
+    pub tls_mode: TlsMode,
     /// How to be let in by etcd.
     pub etcd: EtcdAccess,
 }
@@ -191,8 +200,11 @@ impl CommandLine {
             quarantine: seconds("--quarantine", keys.quarantine, 3600.0, 0.0)?,
             max_connections: max_connections(keys.max_connections)?,
             idle_timeout: seconds("--idle-timeout", keys.idle_timeout, 60.0, 1.0)?,
+            reflection: keys.reflection.unwrap_or(false),
+            limits: limits::limits(&keys.limits)?,
             log: keys.log.unwrap_or_else(|| "info".into()),
             log_format: keys.log_format.unwrap_or_default(),
+            tls_mode: tls_mode(keys.tls_mode, tls.is_some())?,
             tls,
             etcd: etcd_access(keys.etcd)?,
         })
@@ -233,6 +245,18 @@ fn schedule(
         )
     })?;
     Ok(Some(Schedule { every, keep, directory: directory.to_owned() }))
+}
+
+fn tls_mode(mode: Option<Mode>, tls: bool) -> Result<TlsMode, Invalid> {
+    match (mode, tls) {
+        (None, false) => Ok(TlsMode::Off),
+        (Some(Mode::Warn), true) => Ok(TlsMode::Warn),
+        (None | Some(Mode::Strict), true) => Ok(TlsMode::Strict),
+        (Some(mode), false) => {
+            let mode = if mode == Mode::Warn { "warn" } else { "strict" };
+            Err(value("--tls-mode", &mode, &"needs --tls-ca, --tls-cert and --tls-key"))
+        }
+    }
 }
 
 fn max_connections(most: Option<usize>) -> Result<Option<usize>, Invalid> {
@@ -321,6 +345,32 @@ mod tests {
         let error = settings(&["--listen", "[2001:db8::1]:7300"]).unwrap_err().to_string();
         assert!(error.contains("--listen 2001:db8::1") && error.contains("--insecure"), "{error}");
         assert!(settings(&["--listen", "[2001:db8::1]:7300", "--insecure"]).is_ok());
+    }
+
+    #[test]
+    fn plain_text_beside_tls_needs_the_files_for_tls() {
+        let error = settings(&["--tls-mode", "warn"]).unwrap_err().to_string();
+        assert_eq!(error, "--tls-mode warn: needs --tls-ca, --tls-cert and --tls-key");
+        let files =
+            ["--listen", "[2001:db8::1]:7300", "--tls-ca", "/a", "--tls-cert", "/b", "--tls-key", "/c"];
+        let mode = |more: &[&str]| settings(&[&files[..], more].concat()).unwrap().tls_mode;
+        assert_eq!((mode(&[]), mode(&["--tls-mode", "strict"])), (TlsMode::Strict, TlsMode::Strict));
+        assert_eq!(
+            (mode(&["--tls-mode", "warn"]), settings(&[]).unwrap().tls_mode),
+            (TlsMode::Warn, TlsMode::Off)
+        );
+    }
+
+    #[test]
+    fn limits_have_defaults_and_are_not_zero() {
+        assert_eq!(settings(&[]).unwrap().limits, Limits::default());
+        assert_eq!(settings(&["--limits-calls", "7"]).unwrap().limits.calls, 7);
+        for flag in ["calls", "requests", "connections", "claims", "address-calls", "address-connections"] {
+            let flag = format!("--limits-{flag}");
+            let error = settings(&[&flag, "0"]).unwrap_err().to_string();
+            assert_eq!(error, format!("{flag} 0: give it 1 or more"));
+        }
+        assert!(settings(&["--limits-shorter-host-len", "127"]).is_err());
     }
 
     #[test]

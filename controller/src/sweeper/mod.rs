@@ -1,4 +1,4 @@
-//! Deletes old audit entries: by age, in elapsed time, and by number.
+//! Deletes old audit entries: by age, in elapsed time, and by number, of which each principal has a share.
 //!
 //! One task, [`Sweeper::run`]: it sweeps at its start, once an hour, and whenever a good part of what is kept has been
 //! written since, which it sees by a watch. Of several controllers the one with the lowest id sweeps; while they do not
@@ -11,8 +11,10 @@ use sextant_proto::Revision;
 use tokio::time::Instant;
 
 use crate::{
+    audit::{AuditRecord, principal_of, surplus},
     index::Index,
     keys::Keys,
+    records::Record,
     registry::{Entry, Event, Op, RegistryError, SharedRegistry, Txn},
 };
 
@@ -105,9 +107,11 @@ async fn sweep(
     let mut entries: Vec<Entry> = registry.list(&keys.audit()).await?.entries;
     // By the store's own order: the time in the keys is that of a wall clock, which may have been wrong.
     entries.sort_by_key(|entry| entry.created);
-    let too_many = entries.len().saturating_sub(keep.entries);
-    let old = entries.partition_point(|entry| since(entry.created) >= keep.age);
-    let gone = &entries[..too_many.max(old)];
+    let kept = entries.split_off(entries.partition_point(|entry| since(entry.created) >= keep.age));
+    let mut gone = entries;
+    let actors: Vec<String> = kept.iter().map(actor).collect();
+    let too_many = surplus(actors.iter().map(|by| principal_of(by)), keep.entries);
+    gone.extend(too_many.into_iter().map(|at| kept[at].clone()));
     for some in gone.chunks(MOST_OPS) {
         let ops = some.iter().map(|entry| Op::Delete(entry.key.clone())).collect();
         registry.commit(Txn { guards: Vec::new(), ops }).await?;
@@ -116,6 +120,11 @@ async fn sweep(
         tracing::debug!(entries = gone.len(), "old audit entries deleted");
     }
     Ok(gone.len())
+}
+
+/// The actor of an entry; none of one that cannot be decoded.
+fn actor(entry: &Entry) -> String {
+    AuditRecord::decode(&entry.value).map(|record| record.by).unwrap_or_default()
 }
 
 #[cfg(test)]

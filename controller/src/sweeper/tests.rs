@@ -42,3 +42,20 @@ async fn two_sweepers_at_once_do_no_harm() {
     assert!(a.is_ok() && b.is_ok());
     assert_eq!(times(&registry, &keys).await, (140..150).collect::<Vec<_>>());
 }
+
+#[tokio::test]
+async fn a_flood_of_one_caller_leaves_the_entries_of_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let (registry, keys) = store(&dir);
+    for n in 0..220 {
+        let by = if n < 20 { "admin ann at ::1" } else { "node h1 at ::2" };
+        let op =
+            crate::audit::Event::new(crate::audit::What::Claimed).op(&keys, &crate::audit::Actor::new(by));
+        registry.commit(Txn { guards: Vec::new(), ops: vec![op] }).await.unwrap();
+    }
+    let keep = Keep { entries: 100, age: Duration::from_secs(1) };
+    assert_eq!(sweep(&registry, &keys, keep, |_| Duration::ZERO).await.unwrap(), 120);
+    let left = crate::audit::list(&registry, &keys).await.unwrap().1;
+    let of = |who: &str| left.iter().filter(|noted| noted.record.by.starts_with(who)).count();
+    assert_eq!((of("admin ann"), of("node h1")), (20, 80));
+}

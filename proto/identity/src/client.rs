@@ -21,7 +21,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::{Dial, Dialling, certificate::holder, identity::Subject, live::Credentials};
+use crate::{Dial, Dialling, certificate::holder, dialled::Dialled, identity::Subject, live::Credentials};
 
 /// Trusts a certificate of a controller of the cluster, whatever address it is reached at.
 #[derive(Debug)]
@@ -94,32 +94,52 @@ impl ServerCertVerifier for ControllerVerifier {
 #[derive(Debug, Clone)]
 pub struct TlsDial {
     credentials: Arc<Credentials>,
+    or_plain_text: bool,
 }
 
-type Connecting =
-    std::pin::Pin<Box<dyn Future<Output = std::io::Result<TokioIo<TlsStream<TcpStream>>>> + Send>>;
+type Connecting = std::pin::Pin<Box<dyn Future<Output = std::io::Result<TokioIo<Dialled>>> + Send>>;
 
 impl TlsDial {
     /// With these credentials.
     pub fn new(credentials: Arc<Credentials>) -> Self {
-        Self { credentials }
+        Self { credentials, or_plain_text: false }
+    }
+
+    /// As [`TlsDial::new`], and over plain text to a server that does not speak TLS: while a cluster moves to TLS.
+    pub fn or_plain_text(credentials: Arc<Credentials>) -> Self {
+        Self { credentials, or_plain_text: true }
     }
 
     fn connector(
         &self,
-    ) -> impl Service<
-        Uri,
-        Response = TokioIo<TlsStream<TcpStream>>,
-        Error = std::io::Error,
-        Future = Connecting,
-    > + Send
-    + use<> {
-        let credentials = self.credentials.clone();
-        tower::service_fn(move |uri: Uri| -> Connecting { Box::pin(connect(credentials.clone(), uri)) })
+    ) -> impl Service<Uri, Response = TokioIo<Dialled>, Error = std::io::Error, Future = Connecting> + Send + use<>
+    {
+        let Self { credentials, or_plain_text } = self.clone();
+        tower::service_fn(move |uri: Uri| -> Connecting {
+            Box::pin(connect_either(credentials.clone(), uri, or_plain_text))
+        })
     }
 }
 
-async fn connect(credentials: Arc<Credentials>, uri: Uri) -> std::io::Result<TokioIo<TlsStream<TcpStream>>> {
+async fn connect_either(
+    credentials: Arc<Credentials>,
+    uri: Uri,
+    or_plain_text: bool,
+) -> std::io::Result<TokioIo<Dialled>> {
+    let why = match connect(credentials, &uri).await {
+        Ok(stream) => return Ok(TokioIo::new(Dialled::Tls(Box::new(stream)))),
+        Err(why) => why,
+    };
+    let is_alert = why.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    let speaks_tls = matches!(is_alert, Some(Error::AlertReceived(_) | Error::InvalidCertificate(_)));
+    let authority = uri.authority().map(ToString::to_string).filter(|_| or_plain_text && !speaks_tls);
+    let Some(authority) = authority else { return Err(why) };
+    let stream = TcpStream::connect(authority).await?;
+    stream.set_nodelay(true)?;
+    Ok(TokioIo::new(Dialled::Plain(stream)))
+}
+
+async fn connect(credentials: Arc<Credentials>, uri: &Uri) -> std::io::Result<TlsStream<TcpStream>> {
     let other = |why: &str| std::io::Error::new(std::io::ErrorKind::InvalidInput, format!("{uri}: {why}"));
     let host = uri.host().ok_or_else(|| other("no host"))?.trim_matches(['[', ']']).to_owned();
     let port = uri.port_u16().ok_or_else(|| other("no port"))?;
@@ -132,7 +152,7 @@ async fn connect(credentials: Arc<Credentials>, uri: Uri) -> std::io::Result<Tok
     // HTTP/2 server sends unasked (RFC 9113 §3.4), or its alert says how.
     match stream.fill_buf().await {
         Ok([]) => Err(std::io::ErrorKind::UnexpectedEof.into()),
-        Ok(_) => Ok(TokioIo::new(stream)),
+        Ok(_) => Ok(stream),
         Err(error) => Err(judged(error)),
     }
 }

@@ -8,6 +8,7 @@
 pub mod certificate;
 pub mod client;
 mod dial;
+mod dialled;
 pub mod files;
 pub mod identity;
 mod live;
@@ -21,7 +22,7 @@ pub use dial::{Dial, Dialling, SharedDial, Tcp};
 pub use files::{FileError, Paths};
 pub use identity::{Identity, IdentityError, Role, Subject};
 pub use live::{Credentials, CredentialsError};
-pub use server::{Peer, Served};
+pub use server::{Peer, Served, refusal};
 pub use settings::{Incomplete, TlsKeys};
 pub use url::{ControllerUrl, UrlError};
 

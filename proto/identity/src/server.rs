@@ -18,13 +18,31 @@ use crate::{
 /// Who is at the other end of a connection over TLS.
 #[derive(Debug, Clone, Default)]
 pub struct Peer {
-    shown: Arc<OnceLock<Option<Vec<u8>>>>,
+    shown: Arc<OnceLock<Shown>>,
+}
+
+#[derive(Debug)]
+enum Shown {
+    /// A certificate in DER; `None`: no certificate.
+    Certificate(Option<Vec<u8>>),
+    /// Plain text is taken beside TLS, and this is plain text.
+    PlainText,
 }
 
 impl Peer {
     /// Who has shown this certificate, in DER; `None` if it has shown none.
     pub fn who_has_shown(certificate: Option<Vec<u8>>) -> Self {
-        Self { shown: Arc::new(certificate.into()) }
+        Self { shown: Arc::new(Shown::Certificate(certificate).into()) }
+    }
+
+    /// The connection is plain text after all.
+    pub fn is_over_plain_text(&self) {
+        let _once = self.shown.set(Shown::PlainText);
+    }
+
+    /// Whether the connection is plain text, which is taken beside TLS.
+    pub fn is_plain(&self) -> bool {
+        matches!(self.shown.get(), Some(Shown::PlainText))
     }
 
     /// The holder of the certificate that was shown; `None` if none was.
@@ -32,7 +50,10 @@ impl Peer {
     /// # Errors
     /// If the certificate is of nobody.
     pub fn holder(&self) -> Result<Option<Holder>, CertificateError> {
-        self.shown.get().and_then(Option::as_ref).map(|der| holder(der)).transpose()
+        match self.shown.get() {
+            Some(Shown::Certificate(Some(der))) => holder(der).map(Some),
+            Some(Shown::Certificate(None) | Shown::PlainText) | None => Ok(None),
+        }
     }
 }
 
@@ -59,11 +80,18 @@ enum State<C> {
     Failed,
 }
 
+/// Why a handshake was refused, if the other end's certificate was the reason.
+pub fn refusal(error: &io::Error) -> Option<String> {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())?;
+    let rustls::Error::InvalidCertificate(why) = inner else { return None };
+    Some(format!("the certificate is not accepted: {why}"))
+}
+
 impl<C: AsyncRead + AsyncWrite + Unpin> Served<C> {
-    /// Serves `connection` with the present credentials.
-    pub fn new(connection: C, credentials: &Credentials) -> Self {
+    /// Serves `connection` with the present credentials; `peer` gets the certificate of the other end.
+    pub fn new(connection: C, credentials: &Credentials, peer: Peer) -> Self {
         let acceptor = TlsAcceptor::from(credentials.used().server);
-        Self { state: State::Shaking(Box::new(acceptor.accept(connection))), peer: Peer::default() }
+        Self { state: State::Shaking(Box::new(acceptor.accept(connection))), peer }
     }
 
     /// Who is at the other end: known after the handshake.
@@ -78,7 +106,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Served<C> {
                 Ok(stream) => {
                     let certificates = stream.get_ref().1.peer_certificates();
                     let shown = certificates.and_then(|all| all.first()).map(|it| it.to_vec());
-                    let _once = self.peer.shown.set(shown);
+                    let _once = self.peer.shown.set(Shown::Certificate(shown));
                     self.state = State::Open(Box::new(stream));
                 }
                 Err(error) => {

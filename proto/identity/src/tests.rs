@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio_rustls::TlsConnector;
 
-use crate::{Credentials, Paths, Served, certificate::Holder, live::CredentialsError};
+use crate::{Credentials, Paths, Peer, Served, certificate::Holder, live::CredentialsError};
 
 /// An authority.
 struct Authority {
@@ -84,7 +84,7 @@ impl Files {
 /// What the server has seen, or the client's error and the server's.
 async fn shake(client: Arc<ClientConfig>, server: &Credentials) -> Result<Option<Holder>, String> {
     let (near, far) = duplex(64 << 10);
-    let mut served = Served::new(far, server);
+    let mut served = Served::new(far, server, Peer::default());
     let peer = served.peer().clone();
     let name = ServerName::try_from("2001:db8::1").unwrap();
     let asking = async {

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::Ipv6Addr, str::FromStr};
 
-use sextant_proto::{PlainTextError, plain_text_allowed, quoted};
+use sextant_proto::{PlainTextError, plain_text_allowed};
 use tonic::transport::Uri;
 
 /// A controller's URL.
@@ -16,18 +16,19 @@ pub struct ControllerUrl {
 /// Why a URL cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    /// It is no URL of a controller.
+    /// It is no URL of a controller. The caller names it.
     #[error(
-        "\"{0}\" is not a controller's address; write it as https://HOST:PORT or http://HOST:PORT, e.g. \
-         http://[2001:db8::c:1]:7300"
+        "not a controller's URL; write it as https://HOST:PORT or http://HOST:PORT, e.g. http://[2001:db8::c:1]:7300"
     )]
-    Malformed(String),
+    Malformed,
     /// TLS without files.
-    #[error("{0} needs --tls-ca, --tls-cert and --tls-key; without TLS, write it as http://HOST:PORT")]
+    #[error(
+        "--controller {0} needs --tls-ca, --tls-cert and --tls-key; without TLS, write it as http://HOST:PORT"
+    )]
     NoFiles(ControllerUrl),
     /// Plain text although there are files.
     #[error(
-        "{0} would carry plain text, and files for TLS are set; write it as https://HOST:PORT, or set no --tls-… file"
+        "--controller {0} would carry plain text, and files for TLS are set; write it as https://HOST:PORT, or set no --tls-… file"
     )]
     Plain(ControllerUrl),
     /// Plain text beyond this host.
@@ -39,7 +40,7 @@ impl FromStr for ControllerUrl {
     type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
-        let malformed = || UrlError::Malformed(quoted(text));
+        let malformed = || UrlError::Malformed;
         let uri: Uri = text.trim().parse().map_err(|_| malformed())?;
         let secure = match uri.scheme_str() {
             Some("https") => true,

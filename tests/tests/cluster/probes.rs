@@ -1,6 +1,6 @@
 //! Interfaces for monitoring and gRPC tools.
 
-use sextant_tests::{SECONDS, poll};
+use sextant_tests::{ControllerOptions, SECONDS, poll};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
@@ -49,8 +49,24 @@ fn a_waiting_agent_is_not_ready_and_reports_the_reason() {
 }
 
 #[test]
-fn grpc_health_and_reflection_are_served() {
-    let cluster = Cluster::without_agents("health", 0, GUIDE);
+fn grpc_health_is_served_and_reflection_on_request() {
+    let mut cluster = Cluster::without_agents("health", 0, GUIDE);
+    assert!(matches!(described(&cluster), (ServingStatus::Serving, None)), "reflection is off");
+    cluster.controller = None;
+    let args = vec!["--reflection".to_owned()];
+    cluster.start_controller(ControllerOptions { args, ..ControllerOptions::default() });
+    let (status, services) = described(&cluster);
+    assert_eq!(status, ServingStatus::Serving);
+    let Some(MessageResponse::ListServicesResponse(services)) = services else { panic!("{services:?}") };
+    let names: Vec<_> = services.service.iter().map(|service| service.name.as_str()).collect();
+    assert!(
+        names.contains(&"sextant.v1.AgentService") && names.contains(&"sextant.v1.AdminService"),
+        "{names:?}"
+    );
+}
+
+/// The health of the agents' service, and the services by reflection, if that is served.
+fn described(cluster: &Cluster) -> (ServingStatus, Option<MessageResponse>) {
     let url = cluster.controller.as_ref().unwrap().url();
     let ask = async {
         let channel = tonic::transport::Endpoint::try_from(url).unwrap().connect().await.unwrap();
@@ -62,17 +78,15 @@ fn grpc_health_and_reflection_are_served() {
             host: String::new(),
             message_request: Some(MessageRequest::ListServices(String::new())),
         };
-        let mut answers =
-            reflection.server_reflection_info(tokio_stream::once(list)).await.unwrap().into_inner();
-        (status, answers.message().await.unwrap().and_then(|answer| answer.message_response))
+        let services = match reflection.server_reflection_info(tokio_stream::once(list)).await {
+            Ok(answers) => answers.into_inner().message().await.unwrap(),
+            Err(status) => {
+                assert_eq!(status.code(), tonic::Code::Unimplemented, "{status}");
+                None
+            }
+        };
+        (status, services.and_then(|answer| answer.message_response))
     };
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (status, services) = cluster.lab.switch().enter(|| runtime().block_on(ask)).unwrap();
-    assert_eq!(status, ServingStatus::Serving);
-    let Some(MessageResponse::ListServicesResponse(services)) = services else { panic!("{services:?}") };
-    let names: Vec<_> = services.service.iter().map(|service| service.name.as_str()).collect();
-    assert!(
-        names.contains(&"sextant.v1.AgentService") && names.contains(&"sextant.v1.AdminService"),
-        "{names:?}"
-    );
+    cluster.lab.switch().enter(|| runtime().block_on(ask)).unwrap()
 }

@@ -10,7 +10,7 @@ use clap::Parser;
 use crate::{page::Row, programs, read, settings::Daemon};
 
 /// The page's headings, each with the section of the file that its table is of.
-const SECTIONS: [(&str, Daemon, &str); 14] = [
+const SECTIONS: [(&str, Daemon, &str); 15] = [
     ("agenttoml", Daemon::Agent, ""),
     ("tls", Daemon::Agent, "[tls]"),
     ("tls", Daemon::Controller, "[tls]"),
@@ -25,6 +25,7 @@ const SECTIONS: [(&str, Daemon, &str); 14] = [
     ("bgppoolname", Daemon::Agent, "[bgp]\nlocal-as = 65001\n[bgp.pool.main]"),
     ("bgpneighbour", Daemon::Agent, "[bgp]\nlocal-as = 65001\n[[bgp.neighbour]]"),
     ("controllertoml", Daemon::Controller, ""),
+    ("limits", Daemon::Controller, "[limits]"),
 ];
 const ETCD: (&str, Daemon, &str) = ("etcd", Daemon::Controller, "[etcd]");
 
@@ -149,6 +150,14 @@ fn defaults() -> Vec<(&'static str, &'static str, String)> {
         ("controllertoml", "recovery-window", seconds(it.recovery_window)),
         ("controllertoml", "audit-entries", it.audit.entries.to_string()),
         ("controllertoml", "audit-days", (it.audit.age.as_secs() / 86_400).to_string()),
+        ("limits", "calls", it.limits.calls.to_string()),
+        ("limits", "requests", it.limits.requests.to_string()),
+        ("limits", "connections", it.limits.connections.to_string()),
+        ("limits", "claims", it.limits.claims.to_string()),
+        ("limits", "address-calls", it.limits.address_calls.to_string()),
+        ("limits", "address-requests", it.limits.address_requests.to_string()),
+        ("limits", "shorter-host-len", it.limits.shorter_host_len.to_string()),
+        ("controllertoml", "reflection", it.reflection.to_string()),
         ("controllertoml", "log", it.log),
         ("controllertoml", "log-format", word(&it.log_format)),
     ]

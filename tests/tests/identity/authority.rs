@@ -10,6 +10,7 @@ use std::{
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
 };
+use sextant_identity::Paths;
 
 /// An authority.
 pub struct Authority {
@@ -64,6 +65,13 @@ impl Files {
     /// Trusts these authorities.
     pub fn trust(&self, authorities: &[&Authority]) {
         self.write("ca.pem", &authorities.iter().map(|it| it.pem.as_str()).collect::<String>());
+    }
+
+    /// Where they are.
+    pub fn paths(&self) -> Paths {
+        let [authorities, certificate, key] =
+            ["ca.pem", "cert.pem", "key.pem"].map(|name| self.dir.join(name));
+        Paths { authorities, certificate, key }
     }
 
     /// The flags that name them.

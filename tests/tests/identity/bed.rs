@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use sextant_tests::{
-    Agent, AgentOptions, CliOutput, Controller, ControllerOptions, Host, Lab, SECONDS, poll,
+    Agent, AgentOptions, CliOutput, Controller, ControllerOptions, Etcd, Host, Lab, SECONDS, poll,
 };
 
 use crate::authority::{Authority, Files};
@@ -12,6 +12,8 @@ use crate::authority::{Authority, Files};
 pub struct Bed {
     pub agents: Vec<Agent>,
     pub controllers: Vec<Controller>,
+    /// The store of several controllers.
+    pub etcd: Option<Etcd>,
     pub hosts: Vec<Host>,
     pub authority: Authority,
     pub admin: Files,
@@ -21,21 +23,58 @@ pub struct Bed {
 impl Bed {
     /// A controller, a pool, and hosts without agents.
     pub fn start(test: &str, hosts: u16) -> Self {
+        Self::start_with(test, hosts, &[])
+    }
+
+    /// As [`Bed::start`]; the controller has these arguments too.
+    pub fn start_with(test: &str, hosts: u16, args: &[&str]) -> Self {
+        let mut bed = Self::empty(test, hosts);
+        let args = [bed.member("controller/a", None).flags(), args.iter().map(|it| (*it).into()).collect()];
+        bed.start_controller(1, args.concat());
+        bed.add_pool();
+        bed
+    }
+
+    /// As [`Bed::start`], with two controllers on etcd.
+    pub fn with_two_controllers(test: &str, hosts: u16) -> Self {
+        let mut bed = Self::empty(test, hosts);
+        bed.etcd = Some(bed.lab.etcd(1, &[]).unwrap());
+        for (number, name) in [(1, "controller/a"), (2, "controller/b")] {
+            let args = bed.member(name, None).flags();
+            bed.start_controller(number, args);
+        }
+        bed.add_pool();
+        bed
+    }
+
+    /// Hosts without agents, and no controller.
+    pub fn empty(test: &str, hosts: u16) -> Self {
         let lab = Lab::new(test).unwrap();
         let hosts = lab.hosts(hosts).unwrap();
         let authority = Authority::new();
         let admin =
             authority.member(&lab.dir().join("tls-admin"), "spiffe://default/admin/ann", Some("admin"));
-        let mut bed = Self { agents: Vec::new(), controllers: Vec::new(), hosts, authority, admin, lab };
-        let files = bed.member("controller/a", None);
-        let controller = bed
-            .lab
-            .controller(ControllerOptions { args: files.flags(), ..ControllerOptions::default() })
-            .unwrap();
-        controller.wait_ready(10 * SECONDS).unwrap();
-        bed.controllers.push(controller);
-        bed.sextant(&["pool", "add", "main", "2001:db8:8000::/40", "--host-len", "64"]);
-        bed
+        Self { agents: Vec::new(), controllers: Vec::new(), etcd: None, hosts, authority, admin, lab }
+    }
+
+    /// Starts the controller with this number in the place of an earlier one.
+    pub fn start_controller(&mut self, number: u16, args: Vec<String>) {
+        let place = usize::from(number) - 1;
+        if let Some(controller) = self.controllers.get(place) {
+            controller.process.terminate(10 * SECONDS).unwrap();
+        }
+        let store = self.etcd.as_ref().map(Etcd::store);
+        let options = ControllerOptions { number, store, args, ..ControllerOptions::default() };
+        let controller = self.lab.controller(options).unwrap();
+        controller.wait_ready(20 * SECONDS).unwrap();
+        match self.controllers.get_mut(place) {
+            Some(before) => *before = controller,
+            None => self.controllers.push(controller),
+        }
+    }
+
+    pub fn add_pool(&self) {
+        self.sextant(&["pool", "add", "main", "2001:db8:8000::/40", "--host-len", "64"]);
     }
 
     /// The files of a member, such as `node/h1`.
@@ -60,7 +99,14 @@ impl Bed {
     }
 
     pub fn agent(&self, index: usize, files: &Files) -> Agent {
-        let options = AgentOptions { args: files.flags(), over_tls: true, ..AgentOptions::default() };
+        self.agent_of(index, files, &[1])
+    }
+
+    /// The agent of a host with these files, which knows the controllers with these numbers.
+    pub fn agent_of(&self, index: usize, files: &Files, controllers: &[u16]) -> Agent {
+        let controllers = controllers.to_vec();
+        let options =
+            AgentOptions { args: files.flags(), over_tls: true, controllers, ..AgentOptions::default() };
         self.lab.agent(&self.hosts[index], options).unwrap()
     }
 

@@ -4,4 +4,10 @@
 mod authority;
 mod bed;
 mod calls;
+mod client;
+mod floods;
 mod members;
+mod migration;
+mod refusals;
+mod revoked;
+mod viewers;

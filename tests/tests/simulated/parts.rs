@@ -12,6 +12,7 @@ use sextant_agent::{
     state::StateDir,
 };
 use sextant_controller::{
+    records::TlsMode,
     registry::SharedRegistry,
     run::{Controller, Edges},
     sessions::{Identity, Replaces},
@@ -112,7 +113,7 @@ pub async fn controller(
     let dial = Arc::new(SimulatedDial { network, from: Place::Controller(number) });
     let address = controller_address(number);
     let id = format!("{:016x}", rand::random::<u64>());
-    let me = Identity { id, address, replaces: Replaces::SameAddress };
+    let me = Identity { id, address, replaces: Replaces::SameAddress, tls: TlsMode::Off };
     let edges = Edges { registry, me, dial, heartbeat: Heartbeat::unwatched() };
     let controller = Controller::open(&settings, edges).await?;
     let mut tasks = Essential::default();

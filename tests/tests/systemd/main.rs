@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
 mod agent;
+#[path = "../identity/authority.rs"]
+#[allow(dead_code)] // Of the tests of identity, which use all of it.
+mod authority;
 mod controller;
 mod docker;
 mod ipam;
@@ -11,4 +14,5 @@ mod machine;
 mod managers;
 mod prepare;
 mod privileges;
+mod tls;
 mod units;

@@ -90,6 +90,12 @@ pub(crate) struct Cluster {
     pub(crate) silent: Vec<NodeName>,
     /// Nodes that report changes that the store does not have, and those changes.
     pub(crate) other_histories: Vec<(NodeName, String)>,
+    /// Nodes whose streams and calls are refused.
+    pub(crate) revoked: Vec<Revoked>,
+    /// Whether the queried controller takes TLS: `off`, `warn` (beside plain text) or `strict`; empty from earlier versions.
+    pub(crate) tls: String,
+    /// Who uses plain text, or takes nothing else, while the queried controller takes both.
+    pub(crate) plain: Vec<String>,
     /// Nodes whose claims the queried controller refuses.
     pub(crate) refused: Vec<Refused>,
     /// Claims of a lost store that end with the recovery window.
@@ -107,6 +113,14 @@ pub(crate) struct Cluster {
     pub(crate) backups: Option<Backups>,
     /// Invalid pools and nodes, one line each.
     pub(crate) unreadable: Vec<String>,
+}
+
+/// A node whose streams and calls are refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Revoked {
+    pub(crate) node: NodeName,
+    pub(crate) by: String,
+    pub(crate) since_unix_ms: u64,
 }
 
 /// A node whose claim is refused.
@@ -243,6 +257,9 @@ impl TryFrom<v1::StatusResponse> for Cluster {
                 .into_iter()
                 .map(|it| Ok((parse("node", &it.node)?, it.knows)))
                 .collect::<Result<_, MessageError>>()?,
+            revoked: all("revoked", message.revoked)?,
+            tls: message.tls,
+            plain: message.plain,
             refused: all("refused", message.refused)?,
             unregistered: all("unregistered", message.unregistered)?,
             silent: message.silent.iter().map(|name| parse("silent", name)).collect::<Result<_, _>>()?,
@@ -269,6 +286,15 @@ impl fmt::Display for Unregistered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { node, prefix, pool, why } = self;
         write!(f, "node {node}, {prefix} (pool {pool}): {why}")
+    }
+}
+
+impl TryFrom<v1::RevokedNode> for Revoked {
+    type Error = MessageError;
+
+    fn try_from(message: v1::RevokedNode) -> Result<Self, MessageError> {
+        let v1::RevokedNode { node, by, since_unix_ms } = message;
+        Ok(Self { node: parse("node", &node)?, by, since_unix_ms })
     }
 }
 

@@ -16,7 +16,8 @@ use super::names;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Node {
     pub(crate) peer: Peer,
-    pub(crate) node_id: NodeId,
+    /// `None`: it is not shown to a viewer.
+    pub(crate) node_id: Option<NodeId>,
     pub(crate) uplinks: Vec<Uplink>,
     /// What the peer does not report for each of its claims, in the same order.
     pub(crate) details: Vec<ClaimDetails>,
@@ -39,6 +40,8 @@ pub(crate) struct Node {
     pub(crate) stopped_unix_ms: u64,
     /// It is unknown whether its agent is connected; `down` and `liveness` are not valid then.
     pub(crate) unknown: bool,
+    /// Its streams and calls are refused.
+    pub(crate) revoked: bool,
     /// How its host answers neighbour solicitations for its containers, or why that is not known; `None` if it was not asked.
     pub(crate) ndp: Option<Result<NdpProxy, String>>,
 }
@@ -100,6 +103,11 @@ impl Node {
     }
 }
 
+/// The octets of a value that viewers do not get.
+fn hidden(octets: &[u8]) -> Option<&[u8]> {
+    (!octets.is_empty()).then_some(octets)
+}
+
 impl TryFrom<v1::Node> for Node {
     type Error = MessageError;
 
@@ -113,7 +121,7 @@ impl TryFrom<v1::Node> for Node {
             liveness: liveness_of(liveness, &peer),
             liveness_since_unix_ms: message.liveness_since_unix_ms,
             peer,
-            node_id: id("node_id", &message.node_id)?,
+            node_id: hidden(&message.node_id).map(|octets| id("node_id", octets)).transpose()?,
             uplinks: all("uplinks", message.uplinks)?,
             details,
             down: message.down,
@@ -121,6 +129,7 @@ impl TryFrom<v1::Node> for Node {
             duplicate_from: message.duplicate_from,
             stopped_unix_ms: message.stopped_unix_ms,
             unknown: message.unknown,
+            revoked: message.revoked,
             since_unix_ms: message.since_unix_ms,
             applied: message.applied.map(Applied::try_from).transpose()?,
             laggards: names(&message.laggards)?,

@@ -11,7 +11,7 @@ use sextant_proto::{
 
 use super::{
     Backups, ClaimDetails, Cluster, Controller, Event, Explained, Liveness, Node, Place, Plan, Planned,
-    PoolUse, Removals, Reservation, Route, RouteState, Router, Target, Trace, Unregistered,
+    PoolUse, Removals, Reservation, Revoked, Route, RouteState, Router, Target, Trace, Unregistered,
 };
 
 /// The present time in the samples.
@@ -33,6 +33,9 @@ pub(crate) fn healthy() -> Cluster {
         silent: Vec::new(),
         other_histories: Vec::new(),
         refused: Vec::new(),
+        revoked: Vec::new(),
+        tls: String::new(),
+        plain: Vec::new(),
         unregistered: Vec::new(),
         removals: Removals::default(),
         backups: None,
@@ -287,8 +290,18 @@ pub(crate) fn full() -> Cluster {
     cluster.backups = Some(backups());
     cluster.silent = names();
     cluster.unregistered = unregistered();
+    revoke(&mut cluster, 2);
+    (cluster.tls, cluster.plain) = ("warn".into(), vec!["node host1".into()]);
     lose_bridge(&mut cluster.nodes[0]);
     cluster
+}
+
+/// Revokes a node.
+pub(crate) fn revoke(cluster: &mut Cluster, index: usize) {
+    let node = &mut cluster.nodes[index];
+    node.revoked = true;
+    let by = "admin ann at 2001:db8::5".to_owned();
+    cluster.revoked = vec![Revoked { node: node.name().clone(), by, since_unix_ms: NOW - 3 * 60_000 }];
 }
 
 /// A claim of a lost store.
@@ -376,7 +389,7 @@ fn node(number: u64) -> Node {
             session: true,
             drain_timeout: Duration::from_secs(30),
         },
-        node_id: format!("{number:032x}").parse().unwrap(),
+        node_id: Some(format!("{number:032x}").parse().unwrap()),
         uplinks: vec![Uplink {
             interface: "eth0".into(),
             addresses: vec![InterfaceAddress { addr: address, on_link: "2001:db8::/64".parse().unwrap() }],
@@ -396,5 +409,6 @@ fn node(number: u64) -> Node {
         duplicate_from: String::new(),
         stopped_unix_ms: 0,
         unknown: false,
+        revoked: false,
     }
 }

@@ -162,6 +162,10 @@ async fn node(link: &mut Link, output: Output, command: args::Node) -> Result<()
             let order = reassign::Order { name: &name, prefix, pool: pool.as_ref(), timeout };
             reassign::reassign(link, output, &order).await
         }
+        args::Node::Revoke { name, undo } => {
+            let (revision, holds_claim) = link.revoke_node(&name, undo).await?;
+            show::print(output, &NodeRevoked { name, revoked: !undo, revision, holds_claim })
+        }
         args::Node::Forget { names, pool, force, confirm } => {
             let mut seen = std::collections::BTreeSet::new();
             let names: Vec<_> = names.into_iter().filter(|name| seen.insert(name.clone())).collect();
@@ -188,6 +192,13 @@ struct PoolChanged {
     name: PoolName,
     revision: Revision,
     what: String,
+}
+
+struct NodeRevoked {
+    name: NodeName,
+    revoked: bool,
+    revision: Revision,
+    holds_claim: bool,
 }
 
 struct PoolRemoved {
@@ -261,6 +272,32 @@ impl Show for PoolChanged {
 
     fn json(&self) -> Value {
         json::value(json::PoolChanged { name: &self.name, revision: self.revision })
+    }
+}
+
+impl Show for NodeRevoked {
+    fn text(&self, _now_unix_ms: u64) -> String {
+        let Self { name, .. } = self;
+        match (self.revoked, self.holds_claim) {
+            (false, _) => format!("node {name} permitted again\n"),
+            (true, true) => format!(
+                "node {name} revoked: its streams and calls are refused. Its peers route to it until you run `sextant node forget \
+                 {name}`\n"
+            ),
+            (true, false) => {
+                format!("node {name} revoked: its streams and calls are refused. It holds no claim\n")
+            }
+        }
+    }
+
+    fn json(&self) -> Value {
+        let Self { name, revoked, revision, holds_claim } = self;
+        json::value(json::NodeRevoked {
+            name,
+            revoked: *revoked,
+            revision: *revision,
+            holds_claim: *holds_claim,
+        })
     }
 }
 

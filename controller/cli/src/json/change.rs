@@ -22,6 +22,15 @@ pub(crate) struct NodeChanged<'a> {
     pub(crate) laggards: &'a [NodeName],
 }
 
+/// A node is revoked, or permitted again.
+#[derive(Debug, Serialize)]
+pub(crate) struct NodeRevoked<'a> {
+    pub(crate) name: &'a NodeName,
+    pub(crate) revoked: bool,
+    pub(crate) holds_claim: bool,
+    pub(crate) revision: Revision,
+}
+
 /// Claims of a node ended.
 #[derive(Debug, Serialize)]
 pub(crate) struct ForgottenNode<'a> {

@@ -166,6 +166,7 @@ fn samples() -> Vec<(&'static str, Value)> {
         ("Explained", value(Explained::from(&nowhere))),
         ("Explained", value(Explained::from(&answered))),
         ("Waited", value(Waited::from(&waited))),
+        ("NodeRevoked", value(NodeRevoked { name: &name, revoked: true, holds_claim: true, revision })),
         ("PoolChanged", value(PoolChanged { name: &"main".parse().unwrap(), revision })),
         (
             "NodeChanged",

@@ -65,7 +65,7 @@ impl<'a> From<&'a answer::Explained> for Explained<'a> {
             ndp_interfaces: it.ndp.iter().flat_map(|(_, on)| on).map(|on| on.interface.as_str()).collect(),
             next_hops: node.map(|node| node.peer.next_hops.as_slice()),
             claimed_unix_ms: claim.map(|(_, details)| details.claimed_unix_ms),
-            claimed: claim.map(|(claim, _)| claim.claimed),
+            claimed: claim.map(|(claim, _)| claim.claimed).filter(|claimed| *claimed > Revision::ZERO),
             applied: it.at(RouteState::Applied),
             pending: it.at(RouteState::Pending),
             unknown: it.at(RouteState::Unknown),

@@ -26,7 +26,7 @@ use serde_json::Value;
 
 pub(crate) use caller::Caller;
 pub(crate) use change::{
-    BackupWritten, ForgottenNode, NodeChanged, NodeReassigned, Paused, PoolChanged, Recovery,
+    BackupWritten, ForgottenNode, NodeChanged, NodeReassigned, NodeRevoked, Paused, PoolChanged, Recovery,
     ReservationChanged, Restored, Undone, Waited,
 };
 pub(crate) use containers::Containers;

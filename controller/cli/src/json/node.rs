@@ -15,7 +15,7 @@ use crate::answer::{self, ClaimDetails, Cluster, Liveness};
 #[derive(Debug, Serialize)]
 pub(crate) struct Node<'a> {
     name: &'a NodeName,
-    node_id: NodeId,
+    node_id: Option<NodeId>,
     state: NodeState,
     down: Option<bool>,
     connected: Option<bool>,
@@ -33,6 +33,7 @@ pub(crate) struct Node<'a> {
     applied: Option<Applied<'a>>,
     behind: Option<u64>,
     laggards: &'a [NodeName],
+    revoked: bool,
     superseded: u32,
     duplicate_from: Option<&'a str>,
     stopped_unix_ms: Option<u64>,
@@ -49,7 +50,7 @@ struct Claim<'a> {
     container_prefixes: &'a [Prefix],
     claim_state: NodeState,
     phase: ClaimPhase,
-    epoch: Epoch,
+    epoch: Option<Epoch>,
     claimed_unix_ms: u64,
 }
 
@@ -147,7 +148,7 @@ impl<'a> Node<'a> {
             pool: primary.map(|claim| claim.pool),
             prefix: primary.map(|claim| claim.host_prefix),
             container_prefix: primary.and_then(|claim| claim.container_prefixes.first().copied()),
-            epoch: primary.map(|claim| claim.epoch),
+            epoch: primary.and_then(|claim| claim.epoch),
             next_hops: &peer.next_hops,
             uplinks: node.uplinks.iter().map(Uplink::from).collect(),
             claimed_unix_ms: primary.map(|claim| claim.claimed_unix_ms),
@@ -156,6 +157,7 @@ impl<'a> Node<'a> {
             applied: node.applied.as_ref().map(Applied::from),
             behind: node.behind(cluster.revision),
             laggards: &node.laggards,
+            revoked: node.revoked,
             superseded: node.superseded,
             duplicate_from: filled(&node.duplicate_from),
             stopped_unix_ms: known(node.stopped_unix_ms),
@@ -178,7 +180,7 @@ impl<'a> Claim<'a> {
             container_prefixes: &details.container_prefixes,
             claim_state: claim.state,
             phase: claim.phase,
-            epoch: Epoch { incarnation, revision: claim.claimed },
+            epoch: (claim.claimed > Revision::ZERO).then_some(Epoch { incarnation, revision: claim.claimed }),
             claimed_unix_ms: details.claimed_unix_ms,
         }
     }

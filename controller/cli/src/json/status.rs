@@ -28,7 +28,18 @@ pub(crate) struct Status<'a> {
     nodes: Vec<Node<'a>>,
     routers: Vec<Router<'a>>,
     backups: Option<Backups<'a>>,
+    revoked: Vec<Revoked<'a>>,
+    tls: Option<&'a str>,
+    plain: &'a [String],
     troubles: Vec<Trouble>,
+}
+
+/// A node whose streams and calls are refused.
+#[derive(Debug, Serialize)]
+struct Revoked<'a> {
+    node: &'a NodeName,
+    by: &'a str,
+    since_unix_ms: u64,
 }
 
 /// A claim of a lost store that is not registered.
@@ -90,6 +101,9 @@ impl<'a> From<&'a answer::Cluster> for Status<'a> {
             nodes: cluster.nodes.iter().map(|it| Node::new(it, cluster)).collect(),
             routers: cluster.routers.iter().map(|it| Router::new(it, cluster)).collect(),
             backups: cluster.backups.as_ref().map(Backups::from),
+            revoked: cluster.revoked.iter().map(Revoked::from).collect(),
+            tls: filled(&cluster.tls),
+            plain: &cluster.plain,
             troubles: troubles.iter().map(Trouble::from).collect(),
         }
     }
@@ -99,6 +113,13 @@ impl<'a> From<&'a answer::Unregistered> for Unregistered<'a> {
     fn from(claim: &'a answer::Unregistered) -> Self {
         let answer::Unregistered { node, prefix, pool, why } = claim;
         Self { node, host_prefix: *prefix, pool, why }
+    }
+}
+
+impl<'a> From<&'a answer::Revoked> for Revoked<'a> {
+    fn from(revoked: &'a answer::Revoked) -> Self {
+        let answer::Revoked { node, by, since_unix_ms } = revoked;
+        Self { node, by, since_unix_ms: *since_unix_ms }
     }
 }
 

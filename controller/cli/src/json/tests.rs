@@ -83,6 +83,7 @@ fn a_node_is() {
         },
         "behind": 2,
         "laggards": [],
+        "revoked": false,
         "superseded": 0,
         "duplicate_from": null,
         "stopped_unix_ms": null,
@@ -182,6 +183,9 @@ fn a_status_is() {
             "failing": null,
             "earlier": null,
         },
+        "revoked": [],
+        "tls": null,
+        "plain": [],
         "troubles": [
             {
                 "kind": "node_down",

@@ -117,6 +117,18 @@ impl Link {
         Ok(Revision(self.change(call).await?.revision))
     }
 
+    /// Revokes a node, or permits it again. Returns whether it holds a claim.
+    pub(crate) async fn revoke_node(
+        &mut self,
+        name: &NodeName,
+        undo: bool,
+    ) -> Result<(Revision, bool), Failure> {
+        let request = v1::RevokeNodeRequest { name: name.to_string(), undo };
+        let call = async |mut client: Client| client.revoke_node(request.clone()).await;
+        let answer = self.change(call).await?;
+        Ok((Revision(answer.revision), answer.holds_claim))
+    }
+
     pub(crate) async fn undrain_node(&mut self, name: &NodeName) -> Result<Revision, Failure> {
         let request = v1::UndrainNodeRequest { name: name.to_string() };
         let call = async |mut client: Client| client.undrain_node(request.clone()).await;

@@ -1,5 +1,7 @@
 //! The use of an address, for people.
 
+use sextant_proto::Revision;
+
 use super::{age, ndp, some_names, table};
 use crate::answer::{Explained, Place, RouteState};
 
@@ -27,7 +29,11 @@ pub(crate) fn show(it: &Explained, now_unix_ms: u64) -> String {
         rows.push(("next hop", hops));
         rows.extend(claim.map(|(claim, details)| {
             let since = age(now_unix_ms, details.claimed_unix_ms);
-            ("claimed", vec![format!("{since} ago, revision {}", claim.claimed)])
+            let revision = match claim.claimed {
+                Revision::ZERO => String::new(),
+                revision => format!(", revision {revision}"),
+            };
+            ("claimed", vec![format!("{since} ago{revision}")])
         }));
     }
     if let Some((ndp, uplinks)) = &it.ndp {

@@ -8,6 +8,9 @@ use crate::{
     troubles::FLAPPING,
 };
 
+/// Stands for a value that viewers do not get.
+const HIDDEN: &str = "(hidden)";
+
 /// All nodes. Container prefixes that are parts of the host prefixes, failures and problems are columns only if there are any.
 pub(crate) fn list(cluster: &Cluster, now_unix_ms: u64) -> String {
     let row = |node: &Node| row(node, cluster.revision, now_unix_ms);
@@ -95,6 +98,7 @@ fn agents(node: &Node, now_unix_ms: u64) -> Vec<String> {
 
 fn agent(node: &Node) -> &'static str {
     match node.peer.session {
+        _ if node.revoked => "revoked",
         _ if node.unknown => "unknown",
         true => "connected",
         false if node.waits() => "waiting",
@@ -134,12 +138,15 @@ fn kinds(node: &Node) -> String {
 /// All details of a node.
 pub(crate) fn show(node: &Node, cluster: &Cluster, now_unix_ms: u64) -> String {
     let peer = &node.peer;
-    let epoch = |claim: &PeerClaim| Epoch { incarnation: cluster.incarnation, revision: claim.claimed };
+    let epoch = |claim: &PeerClaim| match claim.claimed {
+        Revision::ZERO => HIDDEN.to_owned(),
+        revision => Epoch { incarnation: cluster.incarnation, revision }.to_string(),
+    };
     let ago = |then| format!("{} ago", age(now_unix_ms, then));
     let reported = |what: fn(&Applied) -> Vec<String>| node.applied.as_ref().map(what).unwrap_or_default();
     let mut rows = vec![
         ("name", vec![peer.name.to_string()]),
-        ("id", vec![node.node_id.to_string()]),
+        ("id", vec![node.node_id.map_or_else(|| HIDDEN.to_owned(), |id| id.to_string())]),
         ("state", vec![state(node)]),
         ("since", vec![ago(node.since_unix_ms)]),
         ("pool", node.claims().map(|(claim, _)| pool(claim, node)).collect()),
@@ -149,7 +156,7 @@ pub(crate) fn show(node: &Node, cluster: &Cluster, now_unix_ms: u64) -> String {
             node.claims().flat_map(|(_, details)| texts(&details.container_prefixes)).collect(),
         ),
         ("claimed", node.claims().map(|(_, details)| ago(details.claimed_unix_ms)).collect()),
-        ("epoch", node.claims().map(|(claim, _)| epoch(claim).to_string()).collect()),
+        ("epoch", node.claims().map(|(claim, _)| epoch(claim)).collect()),
         ("next hops", texts(&peer.next_hops)),
         ("uplinks", texts(&node.uplinks)),
         ("agent", agents(node, now_unix_ms)),
@@ -300,6 +307,16 @@ mod tests {
             shown.contains("pool              main (primary)\n                  ula (joining)\n"),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn id_and_epoch_are_shown_as_hidden_to_a_viewer() {
+        let mut cluster = sample::troubled();
+        cluster.nodes[2].node_id = None;
+        cluster.nodes[2].peer.claims[0].claimed = Revision::ZERO;
+        let shown = show(&cluster.nodes[2], &cluster, sample::NOW);
+        assert!(shown.contains("id                (hidden)\n"), "{shown}");
+        assert!(shown.contains("epoch             (hidden)\n"), "{shown}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::{
     pools, table,
 };
 use crate::{
-    answer::{Backups, Cluster, Controller, PoolUse},
+    answer::{Backups, Cluster, Controller, PoolUse, Revoked},
     troubles::{Trouble, troubles},
 };
 
@@ -64,7 +64,26 @@ fn facts(cluster: &Cluster, now_unix_ms: u64) -> String {
         ("nodes", vec![by_state(cluster)]),
     ];
     let backups = cluster.backups.as_ref().map(|it| ("backups", vec![backups(it, now_unix_ms)]));
-    table::keys(&facts.into_iter().chain(routers).chain(backups).collect::<Vec<_>>())
+    let revoked = cluster.revoked.iter().map(|it| revoked(it, now_unix_ms)).collect::<Vec<_>>();
+    let revoked = (!revoked.is_empty()).then_some(("revoked", revoked));
+    let plain = (cluster.tls == "warn").then(|| ("plain text", plain(&cluster.plain)));
+    let more = routers.into_iter().chain(backups).chain(revoked).chain(plain);
+    table::keys(&facts.into_iter().chain(more).collect::<Vec<_>>())
+}
+
+fn revoked(revoked: &Revoked, now_unix_ms: u64) -> String {
+    let Revoked { node, by, since_unix_ms } = revoked;
+    format!("{node}, by {by} {} ago", age(now_unix_ms, *since_unix_ms))
+}
+
+/// Who uses plain text as long as it is taken beside TLS.
+fn plain(plain: &[String]) -> Vec<String> {
+    if plain.is_empty() {
+        return vec![
+            "taken beside TLS, and no agent or controller uses it: set tls-mode = \"strict\"".to_owned(),
+        ];
+    }
+    std::iter::once("taken beside TLS, and used by:".to_owned()).chain(plain.iter().cloned()).collect()
 }
 
 /// An open recovery window is no problem, but it explains why nothing is deleted.
@@ -140,6 +159,26 @@ mod tests {
              pools        main 2001:db8:1::/48, 3 of 65536 claimed\n\
              nodes        3 ready\n"
         );
+    }
+
+    #[test]
+    fn revoked_nodes_and_users_of_plain_text_are_listed() {
+        let mut cluster = sample::healthy();
+        sample::revoke(&mut cluster, 1);
+        cluster.tls = "warn".into();
+        let text = status(&cluster, sample::NOW);
+        assert!(text.contains("\nrevoked      host2, by admin ann at 2001:db8::5 3m ago\n"), "{text}");
+        assert!(
+            text.contains("\nplain text   taken beside TLS, and no agent or controller uses it"),
+            "{text}"
+        );
+        assert!(text.contains("node host2 is revoked, but holds its claim"), "{text}");
+        cluster.plain = vec!["node host1".into(), "controller c2 at [::1]:7300".into()];
+        let text = status(&cluster, sample::NOW);
+        let lines = "plain text   taken beside TLS, and used by:\n             node host1\n             controller c2 at";
+        assert!(text.contains(lines), "{text}");
+        cluster.tls = "strict".into();
+        assert!(!status(&cluster, sample::NOW).contains("plain text"));
     }
 
     #[test]

@@ -88,6 +88,7 @@ fn of_controller(controller: &Controller) -> impl Iterator<Item = Trouble> {
 fn down(node: &Node) -> Option<Trouble> {
     let name = node.name().clone();
     match node.state() {
+        _ if node.revoked => Some(Trouble::Revoked { node: name }),
         _ if node.unknown => None,
         NodeState::Drained => None,
         // Its problems are reported instead.
@@ -136,9 +137,10 @@ fn shared_ids(nodes: &[Node]) -> Vec<Trouble> {
     let mut by_id: HashMap<NodeId, &Node> = HashMap::new();
     let mut found = Vec::new();
     for node in nodes {
-        let Some(first) = by_id.insert(node.node_id, node) else { continue };
+        let Some(id) = node.node_id else { continue };
+        let Some(first) = by_id.insert(id, node) else { continue };
         let (node, other) = if first.peer.session { (node, first) } else { (first, node) };
-        by_id.insert(node.node_id, other);
+        by_id.insert(id, other);
         let both = node.peer.session && other.peer.session;
         found.push(Trouble::SharedId { node: node.name().clone(), other: other.name().clone(), both });
     }

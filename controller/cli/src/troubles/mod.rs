@@ -40,6 +40,10 @@ pub(crate) enum Trouble {
         /// Its agent was stopped on request.
         stopped: bool,
     },
+    /// Its streams and calls are refused, and it holds a claim.
+    Revoked {
+        node: NodeName,
+    },
     /// It has a claim, but was never announced.
     NeverAnnounced {
         node: NodeName,
@@ -127,6 +131,7 @@ impl Trouble {
             Self::Controller { .. } => "controller_problem",
             Self::NoPool { .. } => "no_pool",
             Self::Down { .. } => "node_down",
+            Self::Revoked { .. } => "node_revoked",
             Self::NeverAnnounced { .. } => "node_never_came",
             Self::Doubtful { .. } => "node_unknown",
             Self::Problem { .. } => "node_problem",
@@ -154,6 +159,7 @@ impl Trouble {
     pub(crate) fn node(&self) -> Option<&NodeName> {
         match self {
             Self::Down { node, .. }
+            | Self::Revoked { node }
             | Self::NeverAnnounced { node, .. }
             | Self::Doubtful { node }
             | Self::Problem { node, .. }
@@ -230,6 +236,11 @@ impl fmt::Display for Trouble {
                 "node {node} is {state}, but its agent {}; start sextant-agent there, \
                  or run `sextant node forget {node}` if the host is gone for good",
                 agent_state(*stopped)
+            ),
+            Self::Revoked { node } => write!(
+                f,
+                "node {node} is revoked, but holds its claim, and its peers route to it; end that with `sextant node forget {node}`, \
+                 or permit the node again with `sextant node revoke {node} --undo`"
             ),
             Self::NeverAnnounced { node, connected: true } => write!(
                 f,

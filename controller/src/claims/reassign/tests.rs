@@ -28,7 +28,7 @@ async fn main_pool() -> Fixture {
 }
 
 async fn connect(it: &Fixture, n: usize) {
-    let session = SessionRecord { controller: "here".into(), instance: None };
+    let session = SessionRecord { controller: "here".into(), instance: None, serial: String::new() };
     let ops = vec![Op::put(it.keys.session(&name(n)), session.encode())];
     it.registry.commit(Txn { guards: vec![], ops }).await.unwrap();
 }

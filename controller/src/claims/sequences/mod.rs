@@ -202,7 +202,7 @@ impl Sequence {
     async fn session(&self, node: usize, connects: bool) {
         let Claims { registry, keys, index, .. } = &self.it.claims;
         let key = keys.session(&node_name(node));
-        let record = SessionRecord { controller: "here".into(), instance: None };
+        let record = SessionRecord { controller: "here".into(), instance: None, serial: String::new() };
         let op = if connects { Op::put(key, record.encode()) } else { Op::Delete(key) };
         let outcome = registry.commit(Txn { guards: vec![], ops: vec![op] }).await.unwrap();
         let Outcome::Committed(revision) = outcome else { panic!("{outcome:?}") };

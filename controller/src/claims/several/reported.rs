@@ -54,7 +54,7 @@ async fn an_event_of_a_node_names_all_its_prefixes_and_one_of_a_claim_just_that(
 #[tokio::test]
 async fn a_refusal_says_what_the_end_of_one_claim_or_of_all_would_cost() {
     let two = Two::ready().await;
-    let session = SessionRecord { controller: "c1".into(), instance: None };
+    let session = SessionRecord { controller: "c1".into(), instance: None, serial: String::new() };
     two.put(two.it.keys.session(&two.request.node), session.encode()).await;
     let all = two.refusal(Scope::Node).await;
     let ula = "ula".parse().unwrap();

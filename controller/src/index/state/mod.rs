@@ -19,8 +19,8 @@ use crate::{
     keys::{Key, Keys},
     lineage::History,
     records::{
-        ControlRecord, ControllerRecord, DoubtRecord, HeldClaim, MarkRecord, Meta, NodeRecord, Record,
-        RecordError, RemovalsRecord, SessionRecord, VerdictRecord,
+        ControlRecord, ControllerRecord, DenialRecord, DoubtRecord, HeldClaim, MarkRecord, Meta, NodeRecord,
+        Record, RecordError, RemovalsRecord, SessionRecord, VerdictRecord,
     },
     registry::{Batch, Entry, Event, Listing},
 };
@@ -54,6 +54,7 @@ pub struct State {
     holdings: Holdings,
     nodes: BTreeMap<NodeName, View<NodeRecord>>,
     names: Names,
+    denials: BTreeMap<NodeName, View<DenialRecord>>,
     sessions: BTreeMap<NodeName, View<SessionRecord>>,
     controllers: BTreeMap<String, View<ControllerRecord>>,
     /// By node and controller.
@@ -104,6 +105,7 @@ impl State {
             holdings: Holdings::loading(),
             nodes: BTreeMap::new(),
             names: Names::default(),
+            denials: BTreeMap::new(),
             sessions: BTreeMap::new(),
             controllers: BTreeMap::new(),
             verdicts: BTreeMap::new(),
@@ -214,6 +216,7 @@ impl State {
                 self.node_stands_on(name);
                 kept
             }
+            Key::Denial(name) => keep(&mut self.denials, name, entry),
             Key::Session(name) => {
                 touched.nodes.insert(name.clone());
                 keep(&mut self.sessions, name, entry)
@@ -312,6 +315,7 @@ impl State {
                 self.names.put(&name, before, None);
                 touched.nodes.insert(name);
             }
+            Some(Key::Denial(name)) => drop(self.denials.remove(&name)),
             Some(Key::Session(name)) => {
                 self.sessions.remove(&name);
                 touched.nodes.insert(name);

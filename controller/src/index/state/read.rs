@@ -10,8 +10,8 @@ use crate::{
     index::Holdings,
     lineage::History,
     records::{
-        ClaimRecord, ControllerRecord, DoubtRecord, Meta, NodeRecord, RemovalsRecord, Seen, SessionRecord,
-        VerdictRecord, seen,
+        ClaimRecord, ControllerRecord, DenialRecord, DoubtRecord, Meta, NodeRecord, RemovalsRecord, Seen,
+        SessionRecord, VerdictRecord, seen,
     },
     registry::Guard,
 };
@@ -101,6 +101,11 @@ impl State {
     /// The names under which a node id holds claims.
     pub fn names_of(&self, node_id: NodeId) -> impl Iterator<Item = &NodeName> {
         self.names.of(node_id)
+    }
+
+    /// The revoked nodes.
+    pub fn denials(&self) -> &BTreeMap<NodeName, View<DenialRecord>> {
+        &self.denials
     }
 
     /// All sessions.

@@ -76,7 +76,7 @@ fn a_claim_is_one_peer_with_the_claims_revision() {
 #[test]
 fn a_change_that_agents_cannot_see_makes_no_delta() {
     let mut fixture = Fixture::new();
-    let controller = ControllerRecord { address: "x".into(), version: "1".into() }.encode();
+    let controller = ControllerRecord { address: "x".into(), version: "1".into(), tls: None }.encode();
     let put = vec![(fixture.keys.controller("c1"), controller)];
     assert_eq!(fixture.apply(2, put, vec![]), None);
     let delta = fixture.claim(3).unwrap();
@@ -87,7 +87,7 @@ fn a_change_that_agents_cannot_see_makes_no_delta() {
 fn a_session_comes_and_goes() {
     let mut fixture = Fixture::new();
     fixture.claim(2);
-    let session = SessionRecord { controller: "c1".into(), instance: None }.encode();
+    let session = SessionRecord { controller: "c1".into(), instance: None, serial: String::new() }.encode();
     let put = vec![(fixture.keys.session(&name()), session)];
     assert!(fixture.apply(3, put.clone(), vec![]).is_some());
     assert!(fixture.apply(4, put, vec![]).is_none(), "a session that moves is no news for agents");

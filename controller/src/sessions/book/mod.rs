@@ -243,6 +243,13 @@ impl Book {
         }
     }
 
+    /// The node's session in the store is not as its agent is now: it is put again.
+    pub(super) fn session_outdated(&mut self, node: &NodeName) {
+        if let Some(agent) = self.agents.get_mut(node) {
+            agent.session_instance = None;
+        }
+    }
+
     /// Whether a node that was [`lost`](Self::lost) has had a stream since; its session has `lease` then.
     pub(super) fn is_back(&mut self, node: &NodeName, lease: Option<LeaseId>) -> bool {
         let Some(agent) = self.agents.get_mut(node) else { return false };

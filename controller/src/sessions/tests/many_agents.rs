@@ -23,7 +23,8 @@ struct Fixture {
 impl Fixture {
     async fn new() -> Self {
         let store = SlowStore::new();
-        let me = Identity { id: "c1".into(), address: String::new(), replaces: Replaces::None };
+        let me =
+            Identity { id: "c1".into(), address: String::new(), replaces: Replaces::None, tls: TlsMode::Off };
         let sessions = Sessions::new(store.clone(), keys(), me, TTL, Heartbeat::unwatched());
         sessions.keep_lease().await.unwrap();
         Self { store, sessions }

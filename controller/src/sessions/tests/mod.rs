@@ -22,7 +22,7 @@ async fn controller(store: &FakeStore, id: &str) -> Sessions {
 
 /// A controller, and its link to the store.
 async fn linked_controller(store: &FakeStore, id: &str) -> (Sessions, watch::Sender<Link>) {
-    let me = Identity { id: id.into(), address: String::new(), replaces: Replaces::None };
+    let me = Identity { id: id.into(), address: String::new(), replaces: Replaces::None, tls: TlsMode::Off };
     let (client, link) = store.client();
     let sessions = Sessions::new(client, keys(), me, DOWN_AFTER, Heartbeat::unwatched());
     sessions.keep_lease().await.unwrap();

@@ -70,7 +70,7 @@ async fn a_node_with_a_session_that_no_controller_has_heard_is_silent() {
     let it = Fixture::new().await;
     let h1 = it.back(1, 7, 10);
     it.claim(&h1).await;
-    let session = SessionRecord { controller: "c1".into(), instance: None }.encode();
+    let session = SessionRecord { controller: "c1".into(), instance: None, serial: String::new() }.encode();
     let txn = Txn { guards: vec![], ops: vec![Op::put(it.keys.session(&h1.node), session)] };
     let revision = it.index.commit(&it.registry, txn).await.unwrap().unwrap();
     assert!(it.index.reaches(revision, std::time::Duration::from_secs(5)).await);
