@@ -26,6 +26,7 @@ pub mod index;
 pub mod keys;
 pub mod lineage;
 mod metrics;
+pub mod pki;
 pub mod pools;
 mod prefixes;
 pub mod questions;

@@ -8,11 +8,12 @@ use std::{error::Error, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use anyhow::Context;
 use futures::Stream;
 use rand::Rng;
+use sextant_authority::{Authority, Directory};
 use sextant_daemon::{
     Essential, Failing, Outage, Probes, Readiness, init_logging, raise_descriptor_limit, stop_signal,
     systemd::{self, Heartbeat, Watchdog},
 };
-use sextant_identity::{Credentials, Paths, SharedDial, Tcp, TlsDial};
+use sextant_identity::{Credentials, SharedDial, Tcp, TlsDial};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
@@ -21,7 +22,7 @@ use tokio::{
 
 use crate::{
     acks::Acks,
-    backup::{Automatic, Directory},
+    backup::{self, Automatic},
     claims::Claims,
     connections::Connections,
     controllers::OtherControllers,
@@ -44,7 +45,7 @@ use crate::{
     reservations::Reservations,
     services::Services,
     sessions::{Identity, Replaces, Sessions},
-    settings::{CommandLine, EtcdAccess, Settings, Store},
+    settings::{CommandLine, EtcdAccess, Settings, Store, Tls},
     store,
     sweeper::Sweeper,
     ticker::{Ticker, Waits},
@@ -69,7 +70,8 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let mut stop = pin!(stop_signal().context("cannot listen for signals")?);
     // Addresses before the store: a second controller fails at its port, and touches nothing.
     let listener = grpc::listen(settings.listen).await?;
-    let credentials = credentials(&settings)?;
+    let authority = authority(&settings)?;
+    let credentials = credentials(&settings, authority.as_ref())?;
     let OpenStore { registry, writer } = open_store(&settings).await?;
     let watchdog = Watchdog::from_environment();
     let me = identity(listener.local_addr()?, &settings.store);
@@ -177,10 +179,25 @@ impl Controller {
     }
 }
 
+/// The cluster's own authority, if this controller has its files.
+fn authority(settings: &Settings) -> anyhow::Result<Option<Authority>> {
+    let Some(Tls::Own { directory, lifetime }) = &settings.tls else { return Ok(None) };
+    let opened = Authority::open(Directory::new(directory), *lifetime);
+    Ok(Some(opened.with_context(|| format!("--pki {}", directory.display()))?))
+}
+
 /// The credentials for TLS; none for plain text.
-fn credentials(settings: &Settings) -> anyhow::Result<Option<Arc<Credentials>>> {
-    let open = |paths: Paths| Credentials::open(paths, Some(settings.cluster.clone()));
-    Ok(settings.tls.clone().map(open).transpose()?.map(Arc::new))
+fn credentials(
+    settings: &Settings,
+    authority: Option<&Authority>,
+) -> anyhow::Result<Option<Arc<Credentials>>> {
+    let cluster = Some(settings.cluster.clone());
+    let opened = match (&settings.tls, authority) {
+        (_, Some(authority)) => Some(Credentials::open(authority.clone(), cluster)?),
+        (Some(Tls::Files(paths)), None) => Some(Credentials::open(paths.clone(), cluster)?),
+        _ => None,
+    };
+    Ok(opened.map(Arc::new))
 }
 
 /// Serves the probes. An address that is taken costs nothing else.
@@ -212,7 +229,7 @@ struct OpenStore {
 async fn open_store(settings: &Settings) -> anyhow::Result<OpenStore> {
     match &settings.store {
         Store::Embedded(path) => {
-            let backups = settings.backup_dir.clone().map(Directory::new);
+            let backups = settings.backup_dir.clone().map(backup::Directory::new);
             let backups = backups.map(|directory| Arc::new(directory) as Arc<dyn FindBackup>);
             let earlier = if path.exists() { None } else { backups.as_ref().and_then(|it| it.newest()) };
             let store = Arc::new(EmbeddedStore::open_with(path, Options::with_backups(backups))?);

@@ -39,13 +39,14 @@ const OTHERS: &[&str] = &[
     "vtysh",
 ];
 /// Packages, and where each has its tests.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 10] = [
     ("sextant-proto", "proto"),
     ("sextant-daemon", "proto/daemon"),
     ("sextant-identity", "proto/identity"),
     ("sextant-streams", "proto/streams"),
     ("sextant-agent", "agent"),
     ("sextant-controller", "controller"),
+    ("sextant-authority", "controller/authority"),
     ("sextant-backup-file", "controller/backup-file"),
     ("sextant-cli", "controller/cli"),
     ("sextant-tests", "tests"),

@@ -20,10 +20,11 @@ const EDGES: &[(&str, &str)] = &[
     ("axum", "agent/ipam/src/server.rs"),
     ("listenfd", "agent/ipam/src/server.rs"),
     ("rustls", "proto/identity/src"),
+    ("rcgen", "controller/authority/src"),
     ("x509_parser", "proto/identity/src/certificate.rs"),
 ];
 /// The code that is checked. Tests and benchmarks may use crates as a second opinion.
-const CHECKED: [&str; 8] = [
+const CHECKED: [&str; 9] = [
     "agent/src",
     "agent/advertise/src",
     "agent/docker/src",
@@ -31,6 +32,7 @@ const CHECKED: [&str; 8] = [
     "agent/ipam/src",
     "agent/ndp/src",
     "controller/src",
+    "controller/authority/src",
     "controller/cli/src",
 ];
 

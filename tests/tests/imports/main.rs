@@ -85,6 +85,7 @@ const CONTROLLER: &[&str] = &[
     "services",
     "grpc",
     "metrics",
+    "pki",
     "run",
     "main",
 ];
