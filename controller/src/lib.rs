@@ -42,6 +42,7 @@ pub mod settings;
 pub mod store;
 pub mod sweeper;
 pub mod ticker;
+pub mod tokens;
 pub mod trace;
 pub mod unregistered;
 pub mod verdicts;

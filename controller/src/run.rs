@@ -49,6 +49,7 @@ use crate::{
     store,
     sweeper::Sweeper,
     ticker::{Ticker, Waits},
+    tokens::Tokens,
     unregistered::RefusedClaims,
     verdicts::Verdicts,
 };
@@ -79,7 +80,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
         Some(credentials) => Arc::new(TlsDial::new(credentials.clone())),
         None => Arc::new(Tcp),
     };
-    let edges = Edges { registry, me, dial, heartbeat: watchdog.heartbeat() };
+    let edges = Edges { registry, me, dial, authority, heartbeat: watchdog.heartbeat() };
     let controller = tokio::select! {
         controller = Controller::open(&settings, edges) => controller?,
         // The start waits while etcd is unavailable.
@@ -111,6 +112,8 @@ pub struct Edges {
     pub me: Identity,
     /// Connects to other controllers.
     pub dial: SharedDial,
+    /// The cluster's own authority, if it has its files.
+    pub authority: Option<Authority>,
     /// The heartbeat of its main loop.
     pub heartbeat: Heartbeat,
 }
@@ -128,12 +131,13 @@ impl Controller {
     /// # Errors
     /// If the store cannot be read. An etcd cluster that is unavailable is retried.
     pub async fn open(settings: &Settings, edges: Edges) -> anyhow::Result<Self> {
-        let Edges { registry, me, dial, heartbeat } = edges;
+        let Edges { registry, me, dial, authority, heartbeat } = edges;
         let keys = Keys::new(&settings.cluster);
         let meta = open_meta(settings, &registry, &keys).await.context("opening the store")?;
         let (index_task, index) =
             IndexTask::start(registry.clone(), keys.clone(), meta).await.context("listing the store")?;
         let services = services(settings, registry, keys, index, me, dial, heartbeat);
+        let services = Services { authority, ..services };
         Ok(Self { services, index_task })
     }
 
@@ -310,6 +314,8 @@ fn services(
         claims: Claims::new(registry.clone(), keys.clone(), index.clone(), settings.quarantine),
         reservations: Reservations::new(registry.clone(), keys.clone(), index.clone()),
         pools: Pools::new(registry.clone(), keys.clone(), index.clone()),
+        tokens: Tokens::new(registry.clone(), keys.clone(), index.clone()),
+        authority: None,
         refusals: Refusals::new(index.clone()),
         refused_claims: RefusedClaims::new(index.clone()),
         sessions,

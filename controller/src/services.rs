@@ -1,9 +1,12 @@
 //! The services of a controller.
 
+use sextant_authority::Authority;
+
 use crate::{
     acks::Acks, backup::Automatic, claims::Claims, connections::Connections, controllers::OtherControllers,
     health::Health, index::Index, keys::Keys, pools::Pools, questions::Questions, refusals::Refusals,
-    registry::SharedRegistry, reservations::Reservations, sessions::Sessions, unregistered::RefusedClaims,
+    registry::SharedRegistry, reservations::Reservations, sessions::Sessions, tokens::Tokens,
+    unregistered::RefusedClaims,
 };
 
 /// The services of a controller; gRPC calls use them.
@@ -23,6 +26,10 @@ pub struct Services {
     pub backups: Automatic,
     /// Reservations.
     pub reservations: Reservations,
+    /// Join tokens.
+    pub tokens: Tokens,
+    /// The cluster's own authority, if there is one.
+    pub authority: Option<Authority>,
     /// Refused claims.
     pub refusals: Refusals,
     /// Refused claims of a lost store.

@@ -12,6 +12,7 @@ mod backup;
 mod containers;
 mod controller;
 mod ends;
+mod enroll;
 mod events;
 mod explain;
 mod ndp;
@@ -24,6 +25,7 @@ mod routes;
 mod show;
 mod status;
 mod sync;
+mod tokens;
 mod trace;
 mod wait;
 
@@ -97,7 +99,7 @@ where
     E: Into<Box<dyn Error + Send + Sync>>,
 {
     let controllers = ControllerServiceServer::new(Controllers::new(&services));
-    let agents = AgentServiceServer::new(agent::Agents::new(services.clone()));
+    let agents = AgentServiceServer::new(agent::Agents::new(services.clone(), credentials.clone()));
     let index = services.index.clone();
     let admin = AdminServiceServer::new(admin::Admin::new(services));
     let (health, health_service) = tonic_health::server::health_reporter();

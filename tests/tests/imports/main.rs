@@ -72,6 +72,7 @@ const CONTROLLER: &[&str] = &[
     "backup",
     "pools",
     "reservations",
+    "tokens",
     "claims",
     "expiry",
     "sessions",
