@@ -13,6 +13,7 @@ use sextant_daemon::{
 };
 use sextant_docker::firewall::{known::KnownRules, notices::Notices};
 use sextant_identity::{Credentials, SharedDial, Subject, Tcp, TlsDial};
+use sextant_join::Wish;
 use sextant_proto::{NodeName, counted};
 use tokio::{
     sync::watch,
@@ -22,6 +23,7 @@ use tokio::{
 use crate::{
     advertise::BridgeAdvertiser,
     bgp::{self, Speaker},
+    certificates::{Certificate, CertificateKeeper, Own},
     cluster::Input,
     containers::{ContainerLooks, ContainerWatch},
     docker::DockerNetwork,
@@ -31,6 +33,7 @@ use crate::{
     host::{HostSetup, exclusive::Exclusive, privilege, roles},
     inquiry::{Inquiries, Neighbours},
     ipam::IpamDriver,
+    join,
     kernel::{Kernel, NetlinkKernel},
     liveness::Liveness,
     metrics::{self, Sources},
@@ -39,7 +42,9 @@ use crate::{
     problems::{Component, Finding, Found, Problems},
     routes::Imports,
     session::{Condition, Ends, Session, ShutdownNotice},
-    settings::{BgpSettings, CommandLine, ControllerUrl, Direct, Import, NeighbourSettings, Role, Settings},
+    settings::{
+        BgpSettings, CommandLine, ControllerUrl, Direct, Import, NeighbourSettings, Role, Settings, Tls,
+    },
     state::{StateDir, StateError},
     trace::Tracer,
     uplinks::{existing_uplinks, first_guess},
@@ -69,14 +74,27 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let exclusive = Exclusive::lock()?;
     check_role(settings.role, &settings.node, &state)?;
     let watchdog = Watchdog::from_environment();
-    let agent = Agent::assemble(settings.clone(), kernel, state, dial(&settings)?, watchdog.heartbeat())?;
+    let mut stop = std::pin::pin!(stop);
+    let access = tokio::select! {
+        access = access(settings) => access?,
+        // A host that is to join waits for a controller.
+        () = &mut stop => return Ok(()),
+    };
+    let Access { settings, dial, certificate } = access;
+    let agent = Agent::assemble(settings.clone(), kernel, state, dial, watchdog.heartbeat())?;
     let problems = agent.problems.clone();
     let (ready_tx, readiness) = watch::channel(problems.watch().borrow().readiness());
-    let probes = serve_probes(&settings, agent.metrics(), readiness, problems.clone());
+    let metrics = agent.metrics();
+    let keeper =
+        certificate.map(|certificate| CertificateKeeper::new(certificate, problems.clone(), &metrics));
+    let probes = serve_probes(&settings, metrics, readiness, problems.clone());
     let report = agent.report.clone();
 
     let mut tasks = Essential::default();
     let shutdown_notice = agent.spawn(&mut tasks);
+    if let Some(keeper) = keeper {
+        tasks.spawn("certificate", keeper.run());
+    }
     tasks.spawn("netlink", netlink_closed);
     tasks.spawn("exclusive", exclusive.hold());
     tasks.spawn("http", probes);
@@ -85,7 +103,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     tracing::info!(node = %settings.node, uplinks = settings.uplinks.join(", "), bridge = settings.bridge.name, "agent started");
     tasks
         .until(async {
-            stop.await;
+            stop.as_mut().await;
             systemd::notify_stopping();
             shutdown_notice.send().await;
         })
@@ -93,17 +111,54 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How controllers are reached: over TLS if there are files for it, whose certificate must be of this node.
-fn dial(settings: &Settings) -> anyhow::Result<SharedDial> {
-    let Some(paths) = settings.tls.clone() else { return Ok(Arc::new(Tcp)) };
-    let credentials = Credentials::open(paths, None)?;
+/// How controllers are reached, and the certificate for it.
+struct Access {
+    dial: SharedDial,
+    certificate: Option<Certificate>,
+    /// The settings, with what the join token said that the node claims.
+    settings: Settings,
+}
+
+/// How controllers are reached: over TLS if it is set up, with a certificate that must be of this node.
+async fn access(settings: Settings) -> anyhow::Result<Access> {
+    let own = match &settings.tls {
+        None => return Ok(Access { dial: Arc::new(Tcp), certificate: None, settings }),
+        Some(Tls::Files(_)) => None,
+        Some(Tls::Joined { state_dir, token_file }) => {
+            Some(join::joined(&settings, state_dir, token_file.as_ref()).await?)
+        }
+    };
+    let paths = match (&settings.tls, &own) {
+        (Some(Tls::Files(paths)), _) => paths.clone(),
+        (_, Some(directory)) => directory.paths(),
+        _ => return Ok(Access { dial: Arc::new(Tcp), certificate: None, settings }),
+    };
+    let credentials = Arc::new(Credentials::open(paths.clone(), None)?);
     let subject = &credentials.holder().identity.subject;
     anyhow::ensure!(
         *subject == Subject::Node(settings.node.clone()),
-        "--tls-cert is of {subject}, and this is node {}; use a certificate of this node, or set --node to its name",
+        "--tls-cert {} is of {subject}, and this is node {}; use a certificate of this node, or set --node to its name",
+        paths.certificate.display(),
         settings.node
     );
-    Ok(Arc::new(TlsDial::new(Arc::new(credentials))))
+    let settings =
+        own.as_ref().map_or(Ok(settings.clone()), |own| with_wish(settings.clone(), own.wish()))?;
+    let own = own.map(|directory| Own {
+        directory,
+        controllers: settings.controllers.clone(),
+        node: settings.node.clone(),
+    });
+    let dial = Arc::new(TlsDial::new(credentials.clone()));
+    Ok(Access { dial, certificate: Some(Certificate { credentials, own }), settings })
+}
+
+/// The settings with the pool and the length of the join token, where they say nothing themselves.
+fn with_wish(mut settings: Settings, wish: Wish) -> anyhow::Result<Settings> {
+    if settings.pools.is_empty() && !wish.pool.is_empty() {
+        settings.pools = vec![wish.pool.parse().context("the pool of the join token")?];
+    }
+    settings.host_len = settings.host_len.or((wish.host_len > 0).then_some(wish.host_len));
+    Ok(settings)
 }
 
 /// An agent without its edges to the machine: its connected components.

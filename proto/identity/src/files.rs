@@ -178,9 +178,15 @@ pub fn read_secret(path: &Path) -> Result<Vec<u8>, FileError> {
 /// If it cannot be read, or has none.
 pub fn read_certificates(path: &Path) -> Result<Vec<Vec<u8>>, FileError> {
     let text = fs::read(path).map_err(|source| FileError::Unreadable { path: path.to_owned(), source })?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    match found {
-        Ok(found) if !found.is_empty() => Ok(found.into_iter().map(|it| it.to_vec()).collect()),
-        _ => Err(FileError::Malformed { path: path.to_owned(), why: "no certificate in PEM".to_owned() }),
-    }
+    parse_certificates(&text).ok_or_else(|| FileError::Malformed {
+        path: path.to_owned(),
+        why: "no certificate in PEM".to_owned(),
+    })
+}
+
+/// The certificates of a PEM text, in DER; `None` if there is none, or an unreadable one.
+pub fn parse_certificates(text: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+    let found: Vec<_> = found.ok()?.into_iter().map(|it| it.to_vec()).collect();
+    (!found.is_empty()).then_some(found)
 }

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// What the gRPC of both sides speaks.
-const ALPN: &[u8] = b"h2";
+pub(crate) const ALPN: &[u8] = b"h2";
 
 /// The credentials of this process. Each handshake uses the files as they are then; files that cannot be used change nothing.
 #[derive(Debug)]
@@ -183,7 +183,7 @@ fn read(source: &dyn Source, cluster: Option<&PoolName>) -> Result<Used, Credent
         .build()
         .map_err(|error| CredentialsError::Authorities { path: path.to_owned(), why: error.to_string() })?;
     let server = server(&provider, clients.clone(), &chain, key.clone_key(), path)?;
-    let verifier = Arc::new(ControllerVerifier::new(roots, holder.identity.cluster.clone(), &provider));
+    let verifier = Arc::new(ControllerVerifier::new(roots, Some(holder.identity.cluster.clone()), &provider));
     let client = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])
         .map_err(pair)?

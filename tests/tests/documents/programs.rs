@@ -39,12 +39,13 @@ const OTHERS: &[&str] = &[
     "vtysh",
 ];
 /// Packages, and where each has its tests.
-const PACKAGES: [(&str, &str); 10] = [
+const PACKAGES: [(&str, &str); 11] = [
     ("sextant-proto", "proto"),
     ("sextant-daemon", "proto/daemon"),
     ("sextant-identity", "proto/identity"),
     ("sextant-streams", "proto/streams"),
     ("sextant-agent", "agent"),
+    ("sextant-join", "agent/join"),
     ("sextant-controller", "controller"),
     ("sextant-authority", "controller/authority"),
     ("sextant-backup-file", "controller/backup-file"),

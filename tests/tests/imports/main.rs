@@ -21,6 +21,8 @@ const AGENT: &[&str] = &[
     "state",
     "log_limiter",
     "problems",
+    "certificates",
+    "join",
     "managers",
     "cluster",
     "uplinks",
