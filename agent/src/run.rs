@@ -133,12 +133,15 @@ async fn access(settings: Settings) -> anyhow::Result<Access> {
         (_, Some(directory)) => directory.paths(),
         _ => return Ok(Access { dial: Arc::new(Tcp), certificate: None, settings }),
     };
-    let credentials = Arc::new(Credentials::open(paths.clone(), None)?);
+    let named = match &own {
+        None => "--tls-cert".to_owned(),
+        Some(_) => format!("the certificate {}", paths.certificate.display()),
+    };
+    let credentials = Arc::new(Credentials::open(paths, None)?);
     let subject = &credentials.holder().identity.subject;
     anyhow::ensure!(
         *subject == Subject::Node(settings.node.clone()),
-        "--tls-cert {} is of {subject}, and this is node {}; use a certificate of this node, or set --node to its name",
-        paths.certificate.display(),
+        "{named} is of {subject}, and this is node {}; use a certificate of this node, or set --node to its name",
         settings.node
     );
     let settings =

@@ -5,3 +5,6 @@ mod authority;
 mod bed;
 mod calls;
 mod members;
+mod own;
+mod renewal;
+mod tokens;
