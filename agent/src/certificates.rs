@@ -189,8 +189,9 @@ impl Collector for End {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let ends = self.0.holder().ends.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let gauge = ConstGauge::new(ends);
-        let help = "End of this node's certificate, in seconds since 1970";
-        let encoder = encoder.encode_descriptor("certificate_end_seconds", help, None, MetricType::Gauge)?;
+        let help = "End of this node's certificate, in Unix time";
+        let encoder =
+            encoder.encode_descriptor("certificate_end_timestamp_seconds", help, None, MetricType::Gauge)?;
         gauge.encode(encoder)
     }
 }

@@ -10,7 +10,8 @@ use futures::Stream;
 use rand::Rng;
 use sextant_authority::{Authority, Directory};
 use sextant_daemon::{
-    Essential, Failing, Outage, Probes, Readiness, init_logging, raise_descriptor_limit, stop_signal,
+    Essential, Failing, Metrics, Outage, Probes, Readiness, init_logging, raise_descriptor_limit,
+    stop_signal,
     systemd::{self, Heartbeat, Watchdog},
 };
 use sextant_identity::{Credentials, SharedDial, Tcp, TlsDial};
@@ -87,7 +88,8 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
         () = &mut stop => return Ok(()),
     };
     let readiness = controller.services.sessions.readiness();
-    let probes = serve_probes(&settings, &controller.services, readiness.clone());
+    let metrics = metrics::registry(&controller.services, credentials.clone());
+    let probes = serve_probes(&settings, metrics, readiness.clone());
 
     let mut tasks = Essential::default();
     if let Some(store) = writer {
@@ -207,12 +209,12 @@ fn credentials(
 /// Serves the probes. An address that is taken costs nothing else.
 fn serve_probes(
     settings: &Settings,
-    services: &Services,
+    metrics: Metrics,
     readiness: Readiness,
 ) -> impl Future<Output = std::io::Result<()>> + Send + use<> {
     let mut outage = Outage::default();
     let mut failures = 0;
-    Probes::serve_when_free(settings.http, metrics::registry(services), readiness, move |error| {
+    Probes::serve_when_free(settings.http, metrics, readiness, move |error| {
         if let Some(error) = error {
             failures += 1;
             if let Some(Failing { failures, for_secs }) = outage.failed(Instant::now()) {

@@ -6,7 +6,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use rcgen::KeyPair;
@@ -17,6 +17,9 @@ use crate::{
     certify::{self, CertifyError, Lifetime, Request, Validity},
     directory::{Directory, DirectoryError, Issuing},
 };
+
+/// How long before its end an issuing certificate is reported.
+const NOTICE: Duration = Duration::from_secs(60 * 86_400);
 
 /// A controller's authority.
 #[derive(Debug, Clone)]
@@ -111,6 +114,19 @@ impl Issuing {
         by.or(self.roots.first()).map_or(&[], Vec::as_slice)
     }
 
+    /// Logs that the issuing certificate ends soon. Called with each certificate of the controller itself: about every 16 hours.
+    fn warn(&self, now: SystemTime) {
+        if let Ok(left) = self.ends.duration_since(now)
+            && left < NOTICE
+        {
+            let (days, controller) = (left.as_secs() / 86_400, &self.identity.subject);
+            tracing::warn!(
+                %controller, days,
+                "issuing certificate ends soon; make another where the root's key is: sextant-controller pki controller NAME"
+            );
+        }
+    }
+
     fn validity(&self, lifetime: Lifetime, now: SystemTime) -> Result<Validity, CertifyError> {
         if self.ends <= now {
             let (Subject::Node(name) | Subject::Controller(name) | Subject::Admin(name)) =
@@ -171,6 +187,7 @@ impl Source for Authority {
         let own = certify::member(&issuing.identity, &key, &issuing.issuer, validity).map_err(wrong)?;
         // With the root, by whose hash a joining host knows the cluster.
         let chain = vec![own.der().to_vec(), issuing.certificate.clone(), issuing.root().to_vec()];
+        issuing.warn(now);
         let material = Material::new(path, &issuing.roots, chain, key.serialize_der())?;
         let lasts = validity.ends.duration_since(now).unwrap_or_default();
         (state.made, state.due) = (state.made + 1, now + lasts * 2 / 3);

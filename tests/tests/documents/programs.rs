@@ -33,6 +33,7 @@ const OTHERS: &[&str] = &[
     "podman",
     "printf",
     "rustup",
+    "ssh",
     "systemctl",
     "systemd-nspawn",
     "test",

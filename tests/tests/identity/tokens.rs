@@ -42,7 +42,10 @@ fn a_host_joins_with_a_token_and_its_secret_is_shown_nowhere() {
     assert!(events.contains("token created") && events.contains("joined"), "{events}");
     assert!(events.contains("node h1 at "), "{events}");
     assert!(tokens.contains("1 of 1"), "{tokens}");
-    assert!(shown[3].contains("sextant_agent_certificate_end_seconds 1"), "{}", shown[3]);
+    assert!(shown[3].contains("sextant_agent_certificate_end_timestamp_seconds 1"), "{}", shown[3]);
+    for name in ["certificate_end", "issuing_certificate_end"] {
+        assert!(shown[2].contains(&format!("sextant_controller_{name}_timestamp_seconds 1")), "{}", shown[2]);
+    }
     // The key is for its owner alone.
     let key = own.lab.state_dir(&own.hosts[0]).join("tls/node.key");
     assert_eq!(fs::metadata(key).unwrap().permissions().mode() & 0o777, 0o600);
