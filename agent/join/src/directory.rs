@@ -5,7 +5,7 @@
 use std::{
     fs::{self, File},
     io::{self, Write},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt, chown},
     path::{Path, PathBuf},
 };
 
@@ -100,11 +100,7 @@ impl Directory {
             return NodeKey::from_pem(&text.map_err(|_| wrong("no private key in PEM".to_owned()))?)
                 .map_err(wrong);
         }
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.0)
-            .map_err(|source| self.io(&self.0, source))?;
+        self.make().map_err(|source| self.io(&self.0, source))?;
         let key = NodeKey::generate().map_err(wrong)?;
         // Kept before it is used: the controller knows a host that asks again by its key.
         self.write("node.key", &key.pem())?;
@@ -145,6 +141,12 @@ impl Directory {
         self.write("wish.json", &text)
     }
 
+    /// Makes the directory, for the owner of the state directory: `join` may run as another user than the agent.
+    fn make(&self) -> io::Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
+        self.0.parent().map_or(Ok(()), |state_dir| give_to_owner_of(state_dir, &self.0))
+    }
+
     fn key_path(&self) -> PathBuf {
         self.file("node.key")
     }
@@ -162,6 +164,7 @@ impl Directory {
         let written = || -> io::Result<()> {
             let mut file = tempfile::NamedTempFile::new_in(&self.0)?;
             file.write_all(text.as_bytes())?;
+            give_to_owner_of(&self.0, file.path())?;
             file.as_file().sync_all()?;
             file.persist(&path)?;
             File::open(&self.0)?.sync_all()
@@ -174,7 +177,64 @@ impl Directory {
     }
 }
 
+/// Gives `path` to the owner of `directory`, unless it is its own already.
+fn give_to_owner_of(directory: &Path, path: &Path) -> io::Result<()> {
+    let (wanted, found) = (fs::metadata(directory)?, fs::metadata(path)?);
+    if (wanted.uid(), wanted.gid()) == (found.uid(), found.gid()) {
+        return Ok(());
+    }
+    chown(path, Some(wanted.uid()), Some(wanted.gid()))
+}
+
 fn parsed(pem: &str) -> Result<Vec<Vec<u8>>, DirectoryError> {
     files::parse_certificates(pem.as_bytes())
         .ok_or_else(|| DirectoryError::Answer("it has no certificate in PEM".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_for_the_owner_of_the_state_directory() {
+        let state = tempfile::tempdir().unwrap();
+        // Where the test may give files away, as root; otherwise the owner is its own.
+        let _as_root = chown(state.path(), Some(4711), Some(4711));
+        let owner = fs::metadata(state.path()).unwrap().uid();
+        let directory = Directory::of(state.path());
+        let first = directory.key().unwrap();
+        assert_eq!(directory.key().unwrap().public_key(), first.public_key());
+        for path in [directory.0.clone(), directory.key_path()] {
+            let found = fs::metadata(&path).unwrap();
+            assert_eq!((found.uid(), found.mode() & 0o077), (owner, 0), "{path:?}");
+        }
+        assert!(!directory.has_joined());
+    }
+
+    #[test]
+    fn an_answer_that_was_not_asked_for_is_not_kept() {
+        let state = tempfile::tempdir().unwrap();
+        let directory = Directory::of(state.path());
+        let key = directory.key().unwrap();
+        let node = "h1".parse().unwrap();
+        let own = key.self_signed("spiffe://default/node/h1");
+        let keep = |chain: &str, root| directory.keep(&node, &key, chain, &own, root);
+        let other = NodeKey::generate().unwrap();
+        for (chain, why) in [
+            ("", "it has no certificate in PEM"),
+            (
+                key.self_signed("spiffe://default/node/h2").as_str(),
+                "the certificate is of spiffe://default/node/h2",
+            ),
+            (other.self_signed("spiffe://default/node/h1").as_str(), "the certificate is of another key"),
+        ] {
+            let error = keep(chain, None).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+        let error = keep(&own, Some(Fingerprint::of(b"root"))).unwrap_err().to_string();
+        assert!(error.contains("the root of the join token is not among the roots"), "{error}");
+        assert!(!directory.has_joined());
+        keep(&own, None).unwrap();
+        assert!(directory.has_joined());
+    }
 }

@@ -34,3 +34,13 @@ impl NodeKey {
         Ok(request.der().to_vec())
     }
 }
+
+#[cfg(test)]
+impl NodeKey {
+    /// A certificate of it for this name, by itself, in PEM.
+    pub(crate) fn self_signed(&self, uri: &str) -> String {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![rcgen::SanType::URI(uri.try_into().unwrap())];
+        params.self_signed(&self.0).unwrap().pem()
+    }
+}

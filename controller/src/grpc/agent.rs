@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures::Stream;
-use sextant_daemon::Repeats;
+use sextant_daemon::{OncePerMinute, Repeats};
 use sextant_identity::Credentials;
 use sextant_proto::{
     Claim, NodeName, PoolName, Revision,
@@ -44,11 +44,13 @@ pub(super) struct Agents {
     credentials: Option<Arc<Credentials>>,
     /// Grants of claims that their agents did not hold before.
     grants: Mutex<Repeats<Grant>>,
+    /// Refused certificates that were logged.
+    refused: Mutex<OncePerMinute>,
 }
 
 impl Agents {
     pub(super) fn new(services: Services, credentials: Option<Arc<Credentials>>) -> Self {
-        Self { services, credentials, grants: Mutex::default() }
+        Self { services, credentials, grants: Mutex::default(), refused: Mutex::default() }
     }
 
     /// The outcome of a claim. A refused node is recorded for `sextant status`, unless it holds a prefix of another pool: then
@@ -111,6 +113,14 @@ impl Agents {
             node.is_some_and(|node| node.record.node_id == request.node_id)
         };
         request.beside && self.services.index.read(is_known)
+    }
+
+    /// Logs a refused certificate. Everybody may ask: each reason is logged once a minute.
+    fn note_refused(&self, by: &Actor, why: &str) {
+        let mut lines = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(suppressed) = lines.admit(why, Instant::now()) {
+            tracing::info!(%by, why, suppressed, "certificate refused");
+        }
     }
 
     /// Logs a node that does not keep its claim, once.
@@ -216,7 +226,7 @@ impl AgentService for Agents {
         let (by, credentials) = (actor(&request)?, self.credentials.as_deref());
         let enrolled = enroll::enroll(&self.services, credentials, request.into_inner(), &by).await;
         if let Err(refused) = &enrolled {
-            tracing::info!(%by, why = refused.message(), "certificate refused");
+            self.note_refused(&by, refused.message());
         }
         Ok(Response::new(enrolled?))
     }

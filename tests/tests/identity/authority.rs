@@ -66,6 +66,11 @@ impl Files {
         self.write("ca.pem", &authorities.iter().map(|it| it.pem.as_str()).collect::<String>());
     }
 
+    /// One of them.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
     /// The flags that name them.
     pub fn flags(&self) -> Vec<String> {
         [("--tls-ca", "ca.pem"), ("--tls-cert", "cert.pem"), ("--tls-key", "key.pem")]

@@ -109,6 +109,13 @@ fn of_two_hosts_with_one_token_at_two_controllers_one_joins() {
     let etcd = own.lab.etcd(1, &[]).unwrap();
     own.start_controller(1, Some(etcd.store()));
     own.start_controller(2, Some(etcd.store()));
+    own.sextant(&["pool", "add", "main", "2001:db8:8000::/40", "--host-len", "64"]);
+    // The controllers know each other by the certificates that they made themselves.
+    poll("both controllers are well", 20 * SECONDS, || {
+        let status = own.sextant(&["status"]);
+        let second = sextant_tests::Lab::controller_address(2).to_string();
+        if status.contains(&second) && status.starts_with("All is well") { Ok(()) } else { Err(status) }
+    });
     let line = own.token(&["--node", "h1"]);
     let own = &own;
     let joined = thread::scope(|scope| {
