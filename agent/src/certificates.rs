@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     fn holder(begins: u64, ends: u64) -> Holder {
-        let at = |hours| SystemTime::UNIX_EPOCH + Duration::from_secs(3600 * hours);
+        let at = |hours: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(3600 * hours);
         Holder {
             identity: "spiffe://default/node/h1".parse().unwrap(),
             role: None,
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_certificate_is_reported_before_it_ends_and_after() {
-        let at = |hours| SystemTime::UNIX_EPOCH + Duration::from_secs(3600 * hours);
+        let at = |hours: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(3600 * hours);
         let of = |now| finding(&holder(100, 124), true, Some("no answer"), at(now));
         assert_eq!(of(117), None);
         let soon = of(119).unwrap();
