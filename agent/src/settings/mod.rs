@@ -263,8 +263,9 @@ pub(crate) mod tests {
     #[test]
     fn https_without_files_uses_the_certificate_of_a_join_token() {
         let over_tls = |more: &[&str]| {
-            let args = ["--controller", "https://[2001:db8::1]:7300", "--state-dir", "/s"];
-            settings(&[&args[..], more].concat())
+            let args = ["sextant-agent", "--node", "h1", "--controller", "https://[2001:db8::1]:7300"];
+            let args = [&args[..], &["--state-dir", "/s"], more].concat();
+            CommandLine::try_parse_from(args).unwrap().settings()
         };
         let joined = |token_file| Some(Tls::Joined { state_dir: "/s".into(), token_file });
         assert_eq!(over_tls(&[]).unwrap().tls, joined(None));

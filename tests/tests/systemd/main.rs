@@ -5,6 +5,7 @@
 mod agent;
 mod controller;
 mod docker;
+mod identity;
 mod ipam;
 mod later;
 mod machine;
