@@ -196,6 +196,11 @@ impl Keys {
         KeyRange::prefix(&format!("{}tokens/", self.root))
     }
 
+    /// `identities/<node>`.
+    pub fn identity(&self, node: &NodeName) -> String {
+        format!("{}identities/{node}", self.root)
+    }
+
     /// `doubts/<node>`.
     pub fn doubt(&self, node: &NodeName) -> String {
         format!("{}doubts/{node}", self.root)

@@ -6,8 +6,12 @@ use std::{
     time::SystemTime,
 };
 
-use rcgen::{Issuer, KeyPair};
-use sextant_identity::{FileError, Identity, Role, Subject, certificate::holder, files};
+use rcgen::{Issuer, KeyPair, PublicKeyData};
+use sextant_identity::{
+    FileError, Identity, Role, Subject,
+    certificate::{self, holder},
+    files,
+};
 use sextant_proto::NodeName;
 
 use crate::{
@@ -195,10 +199,7 @@ impl Directory {
     fn root_issuer(&self) -> Result<Issuer<'static, KeyPair>, DirectoryError> {
         let key = read_key(&self.root_key(), &self.root())?;
         let roots = files::read_certificates(&self.root())?;
-        let own = roots.into_iter().find(|root| {
-            sextant_identity::certificate::public_key(root)
-                .is_ok_and(|found| found == rcgen::PublicKeyData::subject_public_key_info(&key))
-        });
+        let own = roots.into_iter().find(|root| is_of(root, &key));
         let own = own.ok_or_else(|| DirectoryError::Key {
             path: self.root_key(),
             why: "it is of no certificate in root.pem".to_owned(),
@@ -230,6 +231,10 @@ impl Directory {
         let holder =
             holder(&issuing).map_err(|source| FileError::Certificate { path: self.issuing(), source })?;
         let key = read_key(&self.issuing_key(), &self.issuing())?;
+        if !is_of(&issuing, &key) {
+            let why = "it is of another certificate".to_owned();
+            return Err(DirectoryError::Key { path: self.issuing_key(), why, beside: self.issuing() });
+        }
         let issuer = Issuer::from_ca_cert_der(&issuing.as_slice().into(), key).map_err(CertifyError::from)?;
         let read = |path: PathBuf| fs::read_to_string(&path).map_err(|source| write(&path, source));
         Ok(Issuing {
@@ -266,6 +271,11 @@ fn read_key(path: &Path, certificate: &Path) -> Result<KeyPair, DirectoryError> 
     let text = String::from_utf8(files::read_secret(path)?);
     let text = text.map_err(|_| wrong("no private key in PEM".to_owned()))?;
     KeyPair::from_pem(&text).map_err(|_| wrong("no private key in PEM".to_owned()))
+}
+
+/// Whether the certificate, in DER, is of this key.
+fn is_of(certificate: &[u8], key: &KeyPair) -> bool {
+    certificate::public_key(certificate).is_ok_and(|found| found == key.subject_public_key_info())
 }
 
 fn exists(path: &Path) -> Result<bool, DirectoryError> {

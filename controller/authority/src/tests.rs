@@ -217,3 +217,26 @@ fn a_person_gets_a_certificate_with_a_role() {
         ));
     }
 }
+
+#[test]
+fn files_that_are_replaced_one_by_one_are_used_once_they_fit() {
+    let (dir, directory) = made();
+    let (_next, next) = made();
+    let authority = Authority::open(directory.clone(), Lifetime::default()).unwrap();
+    let (first, now) = (authority.root(), SystemTime::now());
+    let both = fs::read_to_string(directory.root()).unwrap() + &fs::read_to_string(next.root()).unwrap();
+    fs::write(directory.root(), both).unwrap();
+    let (key, node) = (KeyPair::generate().unwrap(), "h7".parse().unwrap());
+    let good = |authority: &Authority| {
+        let granted = authority.certify(&node, &request(&key), now).unwrap();
+        verified(authority, &chain(&granted, &dir), now).unwrap();
+        authority.root()
+    };
+    assert_eq!(good(&authority), first);
+    fs::copy(next.issuing_key(), directory.issuing_key()).unwrap();
+    assert_eq!(good(&authority), first, "the key is of another certificate");
+    fs::copy(next.issuing(), directory.issuing()).unwrap();
+    let second = good(&authority);
+    assert_ne!(second, first);
+    assert_eq!(second, Authority::open(next, Lifetime::default()).unwrap().root());
+}

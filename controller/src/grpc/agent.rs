@@ -233,7 +233,7 @@ impl AgentService for Agents {
 
     async fn renew(&self, request: Request<v1::RenewRequest>) -> Result<Response<v1::RenewResponse>, Status> {
         let caller = principal(request.extensions())?;
-        Ok(Response::new(enroll::renew(&self.services, caller, request.get_ref())?))
+        Ok(Response::new(enroll::renew(&self.services, caller, request.get_ref()).await?))
     }
 }
 

@@ -54,6 +54,7 @@ pub(super) async fn enroll(
         Some(Proof::Former(former)) => {
             let credentials = credentials.ok_or_else(|| Status::failed_precondition("no TLS"))?;
             of_former(services, credentials, &node, &former.chain, &signed)?;
+            services.tokens.may_renew(&node, sha256(&signed.public_key())).await?;
             let granted = certify(authority, &node, &signed)?;
             tracing::info!(%node, "certificate renewed for one that had ended");
             Ok(response(granted, Wish::default()))
@@ -63,7 +64,7 @@ pub(super) async fn enroll(
 }
 
 /// Another certificate in the place of the one that the caller has shown.
-pub(super) fn renew(
+pub(super) async fn renew(
     services: &Services,
     caller: &Principal,
     request: &v1::RenewRequest,
@@ -75,7 +76,9 @@ pub(super) fn renew(
     let Subject::Node(node) = &holder.identity.subject else {
         return Err(Status::permission_denied(format!("{caller} is no node")));
     };
-    let granted = certify(authority, node, &signed_request(&request.request)?)?;
+    let signed = signed_request(&request.request)?;
+    services.tokens.may_renew(node, sha256(&signed.public_key())).await?;
+    let granted = certify(authority, node, &signed)?;
     tracing::debug!(%node, "certificate renewed");
     Ok(v1::RenewResponse { certificate: Some(message(granted)) })
 }

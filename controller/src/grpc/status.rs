@@ -157,7 +157,7 @@ impl From<TokensError> for Status {
             TokensError::Unusable(Unusable::Spent { .. }) | TokensError::Exists(_) => {
                 Code::FailedPrecondition
             }
-            TokensError::Unusable(_) => Code::PermissionDenied,
+            TokensError::Unusable(_) | TokensError::Superseded(_) => Code::PermissionDenied,
             TokensError::Count { .. } | TokensError::Life(_) => Code::InvalidArgument,
             TokensError::TooMany => Code::ResourceExhausted,
             TokensError::Token(_) => Code::Internal,

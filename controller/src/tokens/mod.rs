@@ -21,7 +21,7 @@ use crate::{
 };
 
 pub use pattern::{NodePattern, PatternError};
-pub use record::{Decision, TokenRecord, Unusable, Use, Wish};
+pub use record::{Decision, NodeIdentity, TokenRecord, Unusable, Use, Wish};
 
 /// How often a change is tried against others: many hosts of a fleet may use one token at once.
 const ATTEMPTS: u32 = 64;
@@ -50,6 +50,12 @@ pub enum TokensError {
         "node {0} exists, and the join token is for new ones; make one for its name: sextant token create --node {0}"
     )]
     Exists(NodeName),
+    /// Another host has joined as this node.
+    #[error(
+        "another host has joined as node {0} since; if this one is to be the node: sextant token create --node {0}, and \
+         sextant-agent join here"
+    )]
+    Superseded(NodeName),
     /// The number of hosts.
     #[error("--count {count}: a token for {nodes} is for {fix}")]
     Count {
@@ -206,20 +212,42 @@ impl Tokens {
         for _ in 0..ATTEMPTS {
             let (record, modified) = self.read(host.token).await?;
             let next = match record.spend(host.secret.hash(), &host.node, host.key_hash, now_unix_ms)? {
-                Decision::Again => return Ok(record.wish),
+                Decision::Again => {
+                    self.may_renew(&host.node, host.key_hash).await?;
+                    return Ok(record.wish);
+                }
                 Decision::Used(next) => next,
             };
             if record.nodes.is_several() && self.index.read(|state| state.nodes().contains_key(&host.node)) {
                 return Err(TokensError::Exists(host.node.clone()));
             }
             let note = Event::new(What::Joined).node(&host.node).detail(format!("token {}", host.token));
-            let ops = vec![Op::put(key.clone(), next.encode()), note.op(&self.keys, by)];
+            let identity = NodeIdentity { key_hash: host.key_hash };
+            let ops = vec![
+                Op::put(key.clone(), next.encode()),
+                Op::put(self.keys.identity(&host.node), identity.encode()),
+                note.op(&self.keys, by),
+            ];
             let txn = Txn { guards: vec![Guard::Unchanged(key.clone(), modified)], ops };
             if self.index.commit(&self.registry, txn).await?.is_some() {
                 return Ok(record.wish);
             }
         }
         Err(TokensError::Contended)
+    }
+
+    /// Checks that the host with this key is the one that joined last as `node`. Where the store does not know, after a loss or a
+    /// restore, it may be.
+    ///
+    /// # Errors
+    /// If another host has joined since.
+    pub async fn may_renew(&self, node: &NodeName, key_hash: [u8; 32]) -> Result<(), TokensError> {
+        let key = self.keys.identity(node);
+        let entries = self.registry.list(&KeyRange::key(&key)).await?.entries;
+        let Some(entry) = entries.first() else { return Ok(()) };
+        let known = NodeIdentity::decode(&entry.value)
+            .map_err(|error| RegistryError::Corrupt(format!("{key}: {error}")))?;
+        if known.key_hash == key_hash { Ok(()) } else { Err(TokensError::Superseded(node.clone())) }
     }
 
     async fn read(&self, id: TokenId) -> Result<(TokenRecord, Revision), TokensError> {

@@ -114,6 +114,25 @@ async fn tokens_that_ended_long_ago_are_deleted_by_the_next_one() {
     assert_ne!(new.id, old.id);
 }
 
+#[tokio::test]
+async fn the_host_that_joined_last_as_a_node_alone_gets_further_certificates() {
+    let fixture = Fixture::new();
+    let tokens = fixture.controller().await;
+    let (by, node) = (Actor::controller(), "h7".parse().unwrap());
+    tokens.may_renew(&node, [1; 32]).await.unwrap();
+    let first = created(&tokens, &for_nodes("h7", 1)).await;
+    tokens.spend(&host(&first, "h7", 1), &by, 2_000).await.unwrap();
+    tokens.may_renew(&node, [1; 32]).await.unwrap();
+    let second = created(&tokens, &for_nodes("h7", 1)).await;
+    tokens.spend(&host(&second, "h7", 2), &by, 2_000).await.unwrap();
+    tokens.may_renew(&node, [2; 32]).await.unwrap();
+    let why = tokens.may_renew(&node, [1; 32]).await.unwrap_err().to_string();
+    assert!(why.starts_with("another host has joined as node h7 since"), "{why}");
+    // Its own token, which it may use again otherwise, does not help it.
+    let why = tokens.spend(&host(&first, "h7", 1), &by, 2_000).await.unwrap_err().to_string();
+    assert!(why.starts_with("another host has joined as node h7 since"), "{why}");
+}
+
 #[test]
 fn a_token_for_one_node_is_for_one_host_and_lives_a_week_at_most() {
     let why = |nodes: &str, count, life| {

@@ -85,10 +85,13 @@ fn a_request_gets_a_certificate_for_the_node_of_its_proof_alone() {
     };
     assert_eq!(named(&granted.chain).identity.to_string(), "spiffe://default/node/h1");
 
-    let renew = |files: &Paths, shows_it| {
-        let request = v1::RenewRequest { request: request(&other_key).into() };
+    let renew_for = |files: &Paths, shows_it, key: &KeyPair| {
+        let request = v1::RenewRequest { request: request(key).into() };
         call(&own, files, shows_it, |mut client| async move { client.renew(request).await })
     };
+    let renew = |files: &Paths, shows_it| renew_for(files, shows_it, &own_key);
+    let refused = renew_for(&h1, true, &other_key).unwrap_err();
+    assert!(refused.message().contains("another host has joined as node h1 since"), "{refused}");
     let granted = renew(&h1, true).unwrap().certificate.unwrap();
     assert_eq!(named(&granted.chain).identity.to_string(), "spiffe://default/node/h1");
     assert_eq!(renew(&h1, false).unwrap_err().code(), Code::Unauthenticated);

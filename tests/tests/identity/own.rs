@@ -1,6 +1,9 @@
 //! A cluster with an authority of its own, by the commands of docs/identity.md.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
 use sextant_tests::{
@@ -49,8 +52,12 @@ impl Own {
 
     /// Runs `sextant-controller pki`.
     pub fn pki(&self, args: &[&str]) -> String {
+        self.pki_in(&self.pki_dir(1), args)
+    }
+
+    pub fn pki_in(&self, dir: &Path, args: &[&str]) -> String {
         let program = Build::Present.bin("sextant-controller").unwrap().display().to_string();
-        let dir = self.pki_dir(1).display().to_string();
+        let dir = dir.display().to_string();
         self.lab.switch().check(&[&[program.as_str(), "pki"], args, &["--dir", &dir]].concat()).unwrap()
     }
 

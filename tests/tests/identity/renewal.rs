@@ -1,6 +1,10 @@
 //! Certificates with short lives are renewed while packets flow, and ended ones once a controller is back.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    time::{Duration, SystemTime},
+};
 
 use sextant_tests::{MILLISECONDS, SECONDS, poll};
 
@@ -99,4 +103,43 @@ fn a_forgotten_node_whose_certificate_has_ended_needs_a_token() {
     // The running agent uses the certificate as soon as it is there.
     own.join_anew(0);
     own.wait_ready("h1");
+}
+
+/// Another root: both are trusted first, then the issuing certificate is replaced, then the former root is removed. No stream is broken.
+#[test]
+fn the_root_is_replaced_and_no_stream_is_broken() {
+    let mut own = Own::start("another root", 1, 6);
+    own.join_anew(0);
+    own.start_agent(0, &[]);
+    own.wait_ready("h1");
+    let (former, next) = (own.pki_dir(1), own.lab.dir().join("next"));
+    own.pki_in(&next, &["init", "--name", "c1"]);
+    own.pki_in(&next, &["admin", "ann"]);
+    let read = |dir: &std::path::Path, name: &str| fs::read_to_string(dir.join(name)).unwrap();
+    let replace = |name: &str, text: &str| {
+        let new = former.join("new");
+        fs::write(&new, text).unwrap();
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::rename(new, former.join(name)).unwrap();
+    };
+    let agent_has = |name: &str, text: &str| {
+        poll(&format!("the agent's {name}"), 60 * SECONDS, || {
+            let there = read(&own.lab.state_dir(&own.hosts[0]).join("tls"), name);
+            if there.ends_with(text) { Ok(()) } else { Err(there) }
+        });
+    };
+    let both = read(&former, "root.pem") + &read(&next, "root.pem");
+    replace("root.pem", &both);
+    agent_has("root.pem", &both);
+    for name in ["issuing.key", "issuing.pem", "ann.key", "ann.pem"] {
+        replace(name, &read(&next, name));
+    }
+    agent_has("node.pem", &read(&next, "issuing.pem"));
+    replace("root.pem", &read(&next, "root.pem"));
+    poll("the former root is forgotten", 60 * SECONDS, || {
+        let there = read(&own.lab.state_dir(&own.hosts[0]).join("tls"), "root.pem");
+        if there == read(&next, "root.pem") { Ok(()) } else { Err(there) }
+    });
+    own.wait_ready("h1");
+    assert_eq!(own.connections(0), 1, "{}", own.agents[0].process.log());
 }
