@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sextant_agent::{
-    cleanup, docker_setup, doctor, prepare,
+    cleanup, docker_setup, doctor, join, prepare,
     run::run,
     settings::{Command, CommandLine, DockerCommand},
 };
@@ -26,20 +26,23 @@ async fn main() -> ExitCode {
 }
 
 async fn carry_out(command_line: &CommandLine) -> anyhow::Result<ExitCode> {
-    match command_line.command {
+    match &command_line.command {
         None => run(command_line).await.map(|()| ExitCode::SUCCESS),
-        Some(Command::Cleanup { dry_run }) => cleanup::run(&command_line.state_dir()?, dry_run).await,
+        Some(Command::Cleanup { dry_run }) => cleanup::run(&command_line.state_dir()?, *dry_run).await,
         Some(Command::Prepare) => {
             prepare::run(command_line.settings()?, &command_line.bridge_source()?).await
         }
         Some(Command::Doctor { fix }) => {
-            doctor::run(&command_line.host()?, &command_line.bridge_source()?, fix).await
+            doctor::run(&command_line.host()?, &command_line.bridge_source()?, *fix).await
+        }
+        Some(Command::Join { token_file }) => {
+            join::run(&command_line.settings()?, token_file.as_deref()).await.map(|()| ExitCode::SUCCESS)
         }
         Some(Command::Docker { command: DockerCommand::Setup { dry_run, undo: true, .. } }) => {
-            docker_setup::undo(&command_line.docker_undo()?, dry_run).await
+            docker_setup::undo(&command_line.docker_undo()?, *dry_run).await
         }
         Some(Command::Docker { command: DockerCommand::Setup { mode, dry_run, restart, .. } }) => {
-            docker_setup::run(&command_line.docker_setup(mode)?, dry_run, restart).await
+            docker_setup::run(&command_line.docker_setup(*mode)?, *dry_run, *restart).await
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::net::Ipv6Addr;
 
+use sextant_identity::TokenId;
 use sextant_proto::{NodeName, PoolName, Prefix};
 
 use crate::registry::{Guard, KeyRange};
@@ -190,6 +191,21 @@ impl Keys {
     /// All of `lineage/`.
     pub fn marks(&self) -> KeyRange {
         KeyRange::prefix(&format!("{}lineage/", self.root))
+    }
+
+    /// `tokens/<id>`.
+    pub fn token(&self, id: TokenId) -> String {
+        format!("{}tokens/{id}", self.root)
+    }
+
+    /// All of `tokens/`.
+    pub fn tokens(&self) -> KeyRange {
+        KeyRange::prefix(&format!("{}tokens/", self.root))
+    }
+
+    /// `identities/<node>`.
+    pub fn identity(&self, node: &NodeName) -> String {
+        format!("{}identities/{node}", self.root)
     }
 
     /// `doubts/<node>`.

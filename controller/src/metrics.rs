@@ -1,6 +1,9 @@
 //! The metrics of the controller, read from its services at each scrape.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::SystemTime,
+};
 
 use prometheus_client::{
     collector::Collector,
@@ -8,16 +11,48 @@ use prometheus_client::{
     metrics::gauge::ConstGauge,
     registry::{Registry, Unit},
 };
+use sextant_authority::Authority;
 use sextant_daemon::Metrics;
+use sextant_identity::Credentials;
 use sextant_proto::NodeState;
 
 use crate::services::Services;
 
-/// All metrics of a controller.
-pub fn registry(services: &Services) -> Metrics {
+/// All metrics of a controller, with these credentials if it speaks TLS.
+pub fn registry(services: &Services, credentials: Option<Arc<Credentials>>) -> Metrics {
     let mut registry = Registry::with_prefix("sextant_controller");
+    if let Some(credentials) = credentials {
+        registry.register_collector(Box::new(Certificates {
+            credentials,
+            authority: services.authority.clone(),
+        }));
+    }
     registry.register_collector(Box::new(FromServices(services.clone())));
     Arc::new(Mutex::new(registry))
+}
+
+/// The ends of the certificates.
+#[derive(Debug)]
+struct Certificates {
+    credentials: Arc<Credentials>,
+    authority: Option<Authority>,
+}
+
+impl Collector for Certificates {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let unix_secs = |time: SystemTime| {
+            number(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs())
+        };
+        let (name, help) =
+            ("certificate_end_timestamp_seconds", "End of this controller's certificate, in Unix time");
+        gauge(&mut encoder, name, help, unix_secs(self.credentials.holder().ends))?;
+        let Some(authority) = &self.authority else { return Ok(()) };
+        let (name, help) = (
+            "issuing_certificate_end_timestamp_seconds",
+            "End of the certificate with which this controller makes others, in Unix time",
+        );
+        gauge(&mut encoder, name, help, unix_secs(authority.ends()))
+    }
 }
 
 struct FromServices(Services);

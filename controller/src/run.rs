@@ -15,11 +15,13 @@ use std::{
 use anyhow::Context;
 use futures::Stream;
 use rand::Rng;
+use sextant_authority::{Authority, Directory};
 use sextant_daemon::{
-    Essential, Failing, Outage, Probes, Readiness, init_logging, raise_descriptor_limit, stop_signal,
+    Essential, Failing, Metrics, Outage, Probes, Readiness, init_logging, raise_descriptor_limit,
+    stop_signal,
     systemd::{self, Heartbeat, Watchdog},
 };
-use sextant_identity::{Credentials, Paths, SharedDial, Tcp, TlsDial};
+use sextant_identity::{Credentials, SharedDial, Tcp, TlsDial};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
@@ -29,7 +31,7 @@ use tokio::{
 use crate::{
     acks::Acks,
     audit::RefusedCalls,
-    backup::{Automatic, Directory, Uploads},
+    backup::{self, Automatic, Directory, Uploads},
     claims::Claims,
     connections::{Connections, Security},
     controllers::OtherControllers,
@@ -54,10 +56,11 @@ use crate::{
     reservations::Reservations,
     services::Services,
     sessions::{Identity, Replaces, Sessions},
-    settings::{CommandLine, EtcdAccess, Settings, Store},
+    settings::{CommandLine, EtcdAccess, Settings, Store, Tls},
     store,
     sweeper::Sweeper,
     ticker::{Ticker, Waits},
+    tokens::Tokens,
     unregistered::RefusedClaims,
     verdicts::Verdicts,
 };
@@ -79,7 +82,8 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let mut stop = pin!(stop_signal().context("cannot listen for signals")?);
     // Addresses before the store: a second controller fails at its port, and touches nothing.
     let listener = grpc::listen(settings.listen).await?;
-    let credentials = credentials(&settings)?;
+    let authority = authority(&settings)?;
+    let credentials = credentials(&settings, authority.as_ref())?;
     let OpenStore { registry, writer } = open_store(&settings).await?;
     let watchdog = Watchdog::from_environment();
     let me = identity(listener.local_addr()?, &settings);
@@ -88,14 +92,15 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
         (Some(credentials), _) => Arc::new(TlsDial::new(credentials.clone())),
         (None, _) => Arc::new(Tcp),
     };
-    let edges = Edges { registry, me, dial, heartbeat: watchdog.heartbeat() };
+    let edges = Edges { registry, me, dial, authority, heartbeat: watchdog.heartbeat() };
     let controller = tokio::select! {
         controller = Controller::open(&settings, edges) => controller?,
         // The start waits while etcd is unavailable.
         () = &mut stop => return Ok(()),
     };
     let readiness = controller.services.sessions.readiness();
-    let probes = serve_probes(&settings, &controller.services, readiness.clone());
+    let metrics = metrics::registry(&controller.services, credentials.clone());
+    let probes = serve_probes(&settings, metrics, readiness.clone());
 
     let mut tasks = Essential::default();
     if let Some(store) = writer {
@@ -121,6 +126,8 @@ pub struct Edges {
     pub me: Identity,
     /// Connects to other controllers.
     pub dial: SharedDial,
+    /// The cluster's own authority, if it has its files.
+    pub authority: Option<Authority>,
     /// The heartbeat of its main loop.
     pub heartbeat: Heartbeat,
 }
@@ -138,12 +145,13 @@ impl Controller {
     /// # Errors
     /// If the store cannot be read. An etcd cluster that is unavailable is retried.
     pub async fn open(settings: &Settings, edges: Edges) -> anyhow::Result<Self> {
-        let Edges { registry, me, dial, heartbeat } = edges;
+        let Edges { registry, me, dial, authority, heartbeat } = edges;
         let keys = Keys::new(&settings.cluster);
         let meta = open_meta(settings, &registry, &keys).await.context("opening the store")?;
         let (index_task, index) =
             IndexTask::start(registry.clone(), keys.clone(), meta).await.context("listing the store")?;
         let services = services(settings, registry, keys, index, me, dial, heartbeat);
+        let services = Services { authority, ..services };
         Ok(Self { services, index_task })
     }
 
@@ -192,21 +200,36 @@ impl Controller {
     }
 }
 
+/// The cluster's own authority, if this controller has its files.
+fn authority(settings: &Settings) -> anyhow::Result<Option<Authority>> {
+    let Some(Tls::Own { directory, lifetime }) = &settings.tls else { return Ok(None) };
+    let opened = Authority::open(Directory::new(directory), *lifetime);
+    Ok(Some(opened.with_context(|| format!("--pki {}", directory.display()))?))
+}
+
 /// The credentials for TLS; none for plain text.
-fn credentials(settings: &Settings) -> anyhow::Result<Option<Arc<Credentials>>> {
-    let open = |paths: Paths| Credentials::open(paths, Some(settings.cluster.clone()));
-    Ok(settings.tls.clone().map(open).transpose()?.map(Arc::new))
+fn credentials(
+    settings: &Settings,
+    authority: Option<&Authority>,
+) -> anyhow::Result<Option<Arc<Credentials>>> {
+    let cluster = Some(settings.cluster.clone());
+    let opened = match (&settings.tls, authority) {
+        (_, Some(authority)) => Some(Credentials::open(authority.clone(), cluster)?),
+        (Some(Tls::Files(paths)), None) => Some(Credentials::open(paths.clone(), cluster)?),
+        _ => None,
+    };
+    Ok(opened.map(Arc::new))
 }
 
 /// Serves the probes. An address that is taken costs nothing else.
 fn serve_probes(
     settings: &Settings,
-    services: &Services,
+    metrics: Metrics,
     readiness: Readiness,
 ) -> impl Future<Output = std::io::Result<()>> + Send + use<> {
     let mut outage = Outage::default();
     let mut failures = 0;
-    Probes::serve_when_free(settings.http, metrics::registry(services), readiness, move |error| {
+    Probes::serve_when_free(settings.http, metrics, readiness, move |error| {
         if let Some(error) = error {
             failures += 1;
             if let Some(Failing { failures, for_secs }) = outage.failed(Instant::now()) {
@@ -227,7 +250,7 @@ struct OpenStore {
 async fn open_store(settings: &Settings) -> anyhow::Result<OpenStore> {
     match &settings.store {
         Store::Embedded(path) => {
-            let backups = settings.backup_dir.clone().map(Directory::new);
+            let backups = settings.backup_dir.clone().map(backup::Directory::new);
             let backups = backups.map(|directory| Arc::new(directory) as Arc<dyn FindBackup>);
             let earlier = if path.exists() { None } else { backups.as_ref().and_then(|it| it.newest()) };
             let store = Arc::new(EmbeddedStore::open_with(path, Options::with_backups(backups))?);
@@ -322,6 +345,8 @@ fn services(
             .with_shorter_host_len(settings.limits.shorter_host_len),
         reservations: Reservations::new(registry.clone(), keys.clone(), index.clone()),
         pools: Pools::new(registry.clone(), keys.clone(), index.clone()),
+        tokens: Tokens::new(registry.clone(), keys.clone(), index.clone()),
+        authority: None,
         refusals: Refusals::new(index.clone()),
         denials: Denials::new(registry.clone(), keys.clone(), index.clone()),
         refused_calls,

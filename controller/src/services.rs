@@ -1,5 +1,7 @@
 //! The services of a controller.
 
+use sextant_authority::Authority;
+
 use crate::{
     acks::Acks,
     audit::RefusedCalls,
@@ -18,6 +20,7 @@ use crate::{
     registry::SharedRegistry,
     reservations::Reservations,
     sessions::Sessions,
+    tokens::Tokens,
     unregistered::RefusedClaims,
 };
 
@@ -38,6 +41,10 @@ pub struct Services {
     pub backups: Automatic,
     /// Reservations.
     pub reservations: Reservations,
+    /// Join tokens.
+    pub tokens: Tokens,
+    /// The cluster's own authority, if there is one.
+    pub authority: Option<Authority>,
     /// Refused claims.
     pub refusals: Refusals,
     /// The use of this controller by each member and address.

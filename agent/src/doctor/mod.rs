@@ -20,6 +20,7 @@ use tokio::process::Command;
 
 use self::checks::{Facts, Problem, problems};
 use crate::{
+    certificates,
     host::{Wanted, apply::find, earlier, findings, ground, privilege, undo::undo, unnamed},
     kernel::{Kernel, KernelError, NetlinkKernel, RouteTarget, Scope},
     neighbours,
@@ -46,6 +47,7 @@ pub async fn run(host: &HostSettings, source: &BridgeSource, fix: bool) -> anyho
     let mut all: Vec<_> = unnamed.into_iter().map(shown_only).collect();
     all.extend(problems(&facts(&kernel, &host).await?));
     all.extend(neighbours::problems_now(&kernel).await?.into_iter().map(shown_only));
+    all.extend(certificates::finding_now(host.tls.as_ref()).map(shown_only));
     all.extend(of_settings(&kernel, &host, undetermined).await?);
     for problem in all {
         out.line(&problem);

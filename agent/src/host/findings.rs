@@ -174,6 +174,7 @@ mod tests {
             pools: vec![],
             host_len: None,
             state_dir: "/state".into(),
+            tls: None,
             controllers: vec![],
             uplinks: vec!["eth0".into()],
             bridge: "docker0".into(),

@@ -105,6 +105,7 @@ mod tests {
             table: 254,
             docker: None,
             ndp_source: None,
+            tls: None,
             controllers: vec![],
         }
     }

@@ -41,6 +41,8 @@ pub enum Component {
     Advertise,
     /// The answers to neighbour solicitations for containers.
     Ndp,
+    /// The certificate of this node.
+    Certificates,
 }
 
 /// A problem of this host.

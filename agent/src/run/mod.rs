@@ -13,11 +13,12 @@ use sextant_daemon::{
     Essential, Metrics, Probes, Readiness, init_logging, raise_descriptor_limit, stop_signal,
     systemd::{self, Watchdog},
 };
-use sextant_identity::{Credentials, SharedDial, Subject, Tcp, TlsDial};
 use sextant_proto::NodeName;
 use tokio::sync::watch;
 
 use crate::{
+    access::{Access, access},
+    certificates::CertificateKeeper,
     doctor,
     host::{exclusive::Exclusive, privilege, roles},
     kernel::{Kernel, NetlinkKernel},
@@ -49,14 +50,27 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let exclusive = Exclusive::lock()?;
     check_role(settings.role, &settings.node, &state)?;
     let watchdog = Watchdog::from_environment();
-    let agent = Agent::assemble(settings.clone(), kernel, state, dial(&settings)?, watchdog.heartbeat())?;
+    let mut stop = std::pin::pin!(stop);
+    let access = tokio::select! {
+        access = access(settings) => access?,
+        // A host that is to join waits for a controller.
+        () = &mut stop => return Ok(()),
+    };
+    let Access { settings, dial, certificate } = access;
+    let agent = Agent::assemble(settings.clone(), kernel, state, dial, watchdog.heartbeat())?;
     let problems = agent.problems.clone();
     let (ready_tx, readiness) = watch::channel(problems.watch().borrow().readiness());
-    let probes = serve_probes(&settings, agent.metrics(), readiness, problems.clone());
+    let metrics = agent.metrics();
+    let keeper =
+        certificate.map(|certificate| CertificateKeeper::new(certificate, problems.clone(), &metrics));
+    let probes = serve_probes(&settings, metrics, readiness, problems.clone());
     let report = agent.report.clone();
 
     let mut tasks = Essential::default();
     let shutdown_notice = agent.spawn(&mut tasks);
+    if let Some(keeper) = keeper {
+        tasks.spawn("certificate", keeper.run());
+    }
     tasks.spawn("netlink", netlink_closed);
     tasks.spawn("exclusive", exclusive.hold());
     tasks.spawn("http", probes);
@@ -65,25 +79,12 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     tracing::info!(node = %settings.node, uplinks = settings.uplinks.join(", "), bridge = settings.bridge.name, "agent started");
     tasks
         .until(async {
-            stop.await;
+            stop.as_mut().await;
             systemd::notify_stopping();
             shutdown_notice.send().await;
         })
         .await?;
     Ok(())
-}
-
-/// How controllers are reached: over TLS if there are files for it, whose certificate must be of this node.
-fn dial(settings: &Settings) -> anyhow::Result<SharedDial> {
-    let Some(paths) = settings.tls.clone() else { return Ok(Arc::new(Tcp)) };
-    let credentials = Credentials::open(paths, None)?;
-    let subject = &credentials.holder().identity.subject;
-    anyhow::ensure!(
-        *subject == Subject::Node(settings.node.clone()),
-        "--tls-cert is of {subject}, and this is node {}; use a certificate of this node, or set --node to its name",
-        settings.node
-    );
-    Ok(Arc::new(TlsDial::new(Arc::new(credentials))))
 }
 
 /// A machine that holds a prefix cannot become a router: its peers would continue to route the prefix to it.

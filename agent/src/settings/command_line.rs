@@ -26,7 +26,7 @@ pub struct CommandLine {
 }
 
 /// The agent's other commands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Undo all changes of the agent to this host: routes, addresses, the bridge, sysctls
     #[command(
@@ -46,6 +46,18 @@ pub enum Command {
         /// Apply safe fixes: raise the kernel's limits, remove addresses and routes that Docker left
         #[arg(long)]
         fix: bool,
+    },
+    /// Get the certificate of this node for a join token, which is read from standard input
+    ///
+    /// Key and certificate are kept in the state directory, and are used by the agent if no --tls-cert is set. The controller is
+    /// trusted if its chain ends in the root that the token names.
+    #[command(
+        after_help = "Example:\n  sextant-agent --controller 'https://[2001:db8::c:1]:7300' join <token.txt"
+    )]
+    Join {
+        /// Read the token from this file
+        #[arg(long, value_name = "FILE")]
+        token_file: Option<PathBuf>,
     },
     /// Set this host's Docker up
     Docker {

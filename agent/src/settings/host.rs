@@ -11,7 +11,7 @@ use sextant_proto::{link_name_octets, link_name_text};
 
 use super::{
     CommandLine, ControllerUrl, DEFAULT_CONFIG, DEFAULT_STATE_DIR, DockerSettings, MAIN_TABLE, Role,
-    Settings, Topology, docker, host_name, keys::Keys,
+    Settings, Tls, Topology, docker, host_name, keys::Keys, tls,
 };
 
 /// The settings that refer to a host, or that a claim may contradict: all settings for checks of a host.
@@ -27,6 +27,8 @@ pub struct HostSettings {
     pub host_len: Option<u32>,
     /// The directory of the agent's persistent state.
     pub state_dir: PathBuf,
+    /// How TLS is spoken; plain text without.
+    pub tls: Option<Tls>,
     /// The addresses of controllers that are no host names.
     pub controllers: Vec<Ipv6Addr>,
     /// The uplinks' names; empty for a guess.
@@ -51,15 +53,19 @@ impl CommandLine {
         let bridge = shown(docker::bridge_name(&keys));
         // Invalid settings stop the agent, which says why.
         let docker = docker::bridge_and_docker(&keys).ok().and_then(|(_, docker)| docker);
+        let state_dir = keys.state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into());
+        let urls = keys.controller.unwrap_or_default();
+        let tls = tls::tls(keys.tls, keys.join_token_file, &urls, &state_dir).ok().flatten();
         Ok(HostSettings {
+            tls,
             node: keys.node.unwrap_or_else(host_name),
             role: keys.role.unwrap_or_default(),
             pools: keys.pool.unwrap_or_default(),
             host_len: keys.host_len,
-            state_dir: keys.state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
+            state_dir,
             bridge,
             docker,
-            controllers: literal(&keys.controller.unwrap_or_default()),
+            controllers: literal(&urls),
             uplinks: keys.uplink.interface.unwrap_or_default().iter().map(|name| shown(name)).collect(),
             table: keys.routes.table.unwrap_or(MAIN_TABLE),
             ndp_source: (keys.topology == Some(Topology::NdpProxy))
@@ -98,6 +104,7 @@ impl Settings {
             pools: self.pools.iter().map(ToString::to_string).collect(),
             host_len: self.host_len,
             state_dir: self.state_dir.clone(),
+            tls: self.tls.clone(),
             controllers: self.controllers.iter().filter_map(ControllerUrl::literal_address).collect(),
             uplinks: self.uplinks.clone(),
             bridge: self.bridge.name.clone(),

@@ -60,6 +60,10 @@ pub(super) struct Keys {
     #[arg(long, env = "SEXTANT_LOG_FORMAT", value_enum, value_name = "FORMAT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) log_format: Option<LogFormat>,
+    /// File with a join token, for the first start: the agent then gets the certificate of this node by itself
+    #[arg(long, env = "SEXTANT_JOIN_TOKEN_FILE", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) join_token_file: Option<PathBuf>,
     #[command(flatten)]
     pub(super) tls: TlsKeys,
     #[command(flatten)]

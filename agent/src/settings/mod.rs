@@ -11,6 +11,7 @@ mod keys;
 mod ndp;
 mod routes;
 mod setup;
+mod tls;
 mod topology;
 
 use std::{
@@ -19,7 +20,6 @@ use std::{
 };
 
 use sextant_daemon::{LogFormat, SettingsError, layered};
-use sextant_identity::Paths;
 use sextant_proto::{
     NodeName, PoolName, convert::MOST_POOLS, is_link_name, link_name_octets, link_name_text,
 };
@@ -41,6 +41,7 @@ pub use routes::RouteSettings;
 use routes::route_settings;
 pub use setup::DockerSetup;
 pub use sextant_identity::ControllerUrl;
+pub use tls::Tls;
 pub use topology::{Direct, NextHopKind, OffLink, Role, Topology};
 
 /// The default config file.
@@ -55,8 +56,8 @@ const MAIN_TABLE: u32 = 254;
 pub struct Settings {
     /// The controllers, in the order in which they are tried.
     pub controllers: Vec<ControllerUrl>,
-    /// The files for TLS; plain text without.
-    pub tls: Option<Paths>,
+    /// How TLS is spoken; plain text without.
+    pub tls: Option<Tls>,
     /// This node's name.
     pub node: NodeName,
     /// The role of this machine.
@@ -166,7 +167,8 @@ impl CommandLine {
             return Err(value("--role", &"router with [bgp]", &fix));
         }
         let (urls, insecure) = (keys.controller.unwrap_or_default(), keys.insecure.unwrap_or(false));
-        let tls = keys.tls.paths()?;
+        let state_dir = keys.state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into());
+        let tls = tls::tls(keys.tls, keys.join_token_file, &urls, &state_dir)?;
         Ok(Settings {
             controllers: controllers(&urls, tls.is_some(), insecure)?,
             tls,
@@ -174,7 +176,7 @@ impl CommandLine {
             role,
             pools: pools(&keys.pool.unwrap_or_default())?,
             host_len: host_len(keys.host_len)?,
-            state_dir: keys.state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
+            state_dir,
             http: keys.http.unwrap_or_else(|| SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 7302))),
             log: keys.log.unwrap_or_else(|| "info".into()),
             log_format: keys.log_format.unwrap_or_default(),
@@ -260,6 +262,25 @@ pub(crate) mod tests {
     pub(crate) fn settings(args: &[&str]) -> Result<Settings, Invalid> {
         let fixed = ["sextant-agent", "--node", "host1", "--controller", "http://[::1]:7300"];
         CommandLine::try_parse_from(fixed.iter().chain(args)).unwrap().settings()
+    }
+
+    #[test]
+    fn https_without_files_uses_the_certificate_of_a_join_token() {
+        let over_tls = |more: &[&str]| {
+            let args = ["sextant-agent", "--node", "h1", "--controller", "https://[2001:db8::1]:7300"];
+            let args = [&args[..], &["--state-dir", "/s"], more].concat();
+            CommandLine::try_parse_from(args).unwrap().settings()
+        };
+        let joined = |token_file| Some(Tls::Joined { state_dir: "/s".into(), token_file });
+        assert_eq!(over_tls(&[]).unwrap().tls, joined(None));
+        assert_eq!(over_tls(&["--join-token-file", "/t"]).unwrap().tls, joined(Some("/t".into())));
+        let files = ["--tls-ca", "/ca", "--tls-cert", "/cert", "--tls-key", "/key"];
+        assert!(matches!(over_tls(&files).unwrap().tls, Some(Tls::Files(_))));
+        let both = over_tls(&[&files[..], &["--join-token-file", "/t"]].concat()).unwrap_err().to_string();
+        assert!(both.contains("--join-token-file /t: is for a host without a certificate"), "{both}");
+        assert_eq!(settings(&[]).unwrap().tls, None);
+        let plain = settings(&["--join-token-file", "/t"]).unwrap_err().to_string();
+        assert!(plain.contains("needs TLS: write --controller as https://HOST:PORT"), "{plain}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{net::Ipv6Addr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
-use sextant_identity::{ControllerUrl, TlsKeys};
+use sextant_identity::{ControllerUrl, TlsKeys, TokenId};
 use sextant_proto::{NodeName, PoolName, Prefix, parse_duration};
 
 /// Queries and controls a Sextant cluster, through its controllers
@@ -144,6 +144,9 @@ pub(crate) enum Command {
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         last: Option<u32>,
     },
+    /// Join tokens: each lets a host get the certificate of its node
+    #[command(subcommand, after_help = "Example:\n  sextant token create --node h7")]
+    Token(Token),
     /// Show your name and role, as the controller sees them
     #[command(after_help = "Example:\n  sextant whoami")]
     Whoami,
@@ -351,6 +354,42 @@ pub(crate) enum Node {
         /// Forget also a node with a connected agent or a forwarding host; its containers lose all connections
         #[arg(long)]
         force: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Token {
+    /// Make a join token, and print it: one line for the standard input of `sextant-agent join`
+    ///
+    /// The line has a secret, which is shown only now. The host that uses the token first gets a certificate for its name; others are
+    /// refused.
+    #[command(after_help = "Example:\n  sextant token create --node h7 | ssh h7 sudo sextant-agent join")]
+    Create {
+        /// The node, or a pattern with one * for several
+        #[arg(long, value_name = "NAME")]
+        node: String,
+        /// Number of hosts that may use it, with a pattern (1 to 1000)
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        count: u32,
+        /// Time after which it ends, e.g. 15m (1s to 168h)
+        #[arg(long, value_name = "D", value_parser = parse_duration, default_value = "15m")]
+        ttl: Duration,
+        /// The pool that the hosts claim from, unless their settings name others
+        #[arg(long, value_name = "POOL")]
+        pool: Option<PoolName>,
+        /// Length of their host prefixes, unless their settings set it
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=126))]
+        host_len: Option<u32>,
+    },
+    /// List all join tokens
+    #[command(after_help = "Example:\n  sextant token list")]
+    List,
+    /// End a join token; nodes that joined with it stay
+    #[command(after_help = "Example:\n  sextant token revoke 3f7c0de1a2b45968")]
+    Revoke {
+        /// The token, as listed
+        #[arg(value_name = "ID")]
+        id: TokenId,
     },
 }
 

@@ -89,6 +89,9 @@ refuse! {
     finish_recovery(FinishRecoveryRequest) -> FinishRecoveryResponse,
     explain(ExplainRequest) -> ExplainResponse,
     who_am_i(WhoAmIRequest) -> WhoAmIResponse,
+    create_token(CreateTokenRequest) -> CreateTokenResponse,
+    list_tokens(ListTokensRequest) -> ListTokensResponse,
+    revoke_token(RevokeTokenRequest) -> RevokeTokenResponse,
 }
 
 impl Canned {

@@ -34,6 +34,14 @@ impl Actor {
         Self(name.into())
     }
 
+    /// The same, where it is a node that has no certificate yet: `node h7 at …` in the place of `nobody at …`.
+    pub fn naming(&self, node: &NodeName) -> Self {
+        match self.0.strip_prefix("nobody") {
+            Some(address) => Self::new(&format!("node {node}{address}")),
+            None => self.clone(),
+        }
+    }
+
     /// A controller, of its own accord.
     pub fn controller() -> Self {
         Self::new("controller")
@@ -115,6 +123,12 @@ pub enum What {
     Revoked,
     /// They are no longer.
     RevocationEnded,
+    /// A join token was made.
+    TokenCreated,
+    /// A join token was ended by hand.
+    TokenRevoked,
+    /// A host got the certificate of its node for a join token.
+    Joined,
 }
 
 impl fmt::Display for What {
@@ -153,6 +167,9 @@ impl fmt::Display for What {
             Self::Refused => "call refused",
             Self::Revoked => "revoked",
             Self::RevocationEnded => "revocation ended",
+            Self::TokenCreated => "token created",
+            Self::TokenRevoked => "token revoked",
+            Self::Joined => "joined",
         })
     }
 }

@@ -1,7 +1,8 @@
 //! Backup of the store's persistent content into one file, and restore.
 //!
 //! [`plan`] plans a restore (pure), [`restore`] applies it. [`automatic`] takes backups periodically, into a [`directory`] whose
-//! files have [`names`]. [`upload`] receives one to be restored. Keys with a lease (sessions) and the audit entries are not in a backup. The format of the file is
+//! files have [`names`]. [`upload`] receives one to be restored. Keys with a lease (sessions), the audit entries, join tokens and the keys of
+//! nodes are not in a backup. The format of the file is
 //! `sextant_backup_file`'s.
 
 mod automatic;
@@ -58,7 +59,9 @@ fn kept(keys: &Keys, entry: &Entry) -> Option<Kept> {
 
 /// Whether the key belongs to the cluster's content, and not to the store itself.
 fn lasts(key: &str) -> bool {
-    let of_the_store = ["audit/", "lineage/", "doubts/"].iter().any(|directory| key.starts_with(directory));
+    let of_the_store = ["audit/", "lineage/", "doubts/", "tokens/", "identities/"]
+        .iter()
+        .any(|directory| key.starts_with(directory));
     let of_here = ["meta/store", "meta/elapsed", "meta/pools", "meta/removals", "meta/reservations"];
     !of_the_store && !of_here.contains(&key)
 }

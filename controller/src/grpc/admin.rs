@@ -14,7 +14,7 @@ use super::{
     principal::{actor, principal, serves},
     questions, reassign, recovery, routes, show,
     status::malformed,
-    trace,
+    tokens, trace,
     wait::{self, Waiting},
 };
 use crate::{
@@ -354,6 +354,29 @@ impl AdminService for Admin {
     ) -> Result<Response<v1::WhoAmIResponse>, Status> {
         let caller = principal(request.extensions())?;
         Ok(Response::new(caller.describe(&self.services.cluster)))
+    }
+
+    async fn create_token(
+        &self,
+        request: Request<v1::CreateTokenRequest>,
+    ) -> Result<Response<v1::CreateTokenResponse>, Status> {
+        let by = self.changes(&request)?;
+        Ok(Response::new(tokens::create(&self.services, request.into_inner(), &by).await?))
+    }
+
+    async fn list_tokens(
+        &self,
+        _request: Request<v1::ListTokensRequest>,
+    ) -> Result<Response<v1::ListTokensResponse>, Status> {
+        Ok(Response::new(tokens::list(&self.services).await?))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<v1::RevokeTokenRequest>,
+    ) -> Result<Response<v1::RevokeTokenResponse>, Status> {
+        let by = self.changes(&request)?;
+        Ok(Response::new(tokens::revoke(&self.services, &request.get_ref().id, &by).await?))
     }
 
     async fn wait(&self, request: Request<v1::WaitRequest>) -> Result<Response<Waiting>, Status> {

@@ -3,12 +3,13 @@
 use std::{
     net::SocketAddr,
     pin::Pin,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use futures::Stream;
-use sextant_daemon::Repeats;
+use sextant_daemon::{OncePerMinute, Repeats};
+use sextant_identity::Credentials;
 use sextant_proto::{
     Claim, NodeName, PoolName, Revision,
     convert::{self, required},
@@ -18,7 +19,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    Services, admission,
+    Services, admission, enroll,
     principal::{actor, principal},
     status::malformed,
     sync,
@@ -40,13 +41,16 @@ type Grant = (NodeName, PoolName, Revision);
 
 pub(super) struct Agents {
     services: Services,
+    credentials: Option<Arc<Credentials>>,
     /// Grants of claims that their agents did not hold before.
     grants: Mutex<Repeats<Grant>>,
+    /// Refused certificates that were logged.
+    refused: Mutex<OncePerMinute>,
 }
 
 impl Agents {
-    pub(super) fn new(services: Services) -> Self {
-        Self { services, grants: Mutex::default() }
+    pub(super) fn new(services: Services, credentials: Option<Arc<Credentials>>) -> Self {
+        Self { services, credentials, grants: Mutex::default(), refused: Mutex::default() }
     }
 
     /// The outcome of a claim. A refused node is recorded for `sextant status`, unless it holds a prefix of another pool: then
@@ -109,6 +113,14 @@ impl Agents {
             node.is_some_and(|node| node.record.node_id == request.node_id)
         };
         request.beside && self.services.index.read(is_known)
+    }
+
+    /// Logs a refused certificate. Everybody may ask: each reason is logged once a minute.
+    fn note_refused(&self, by: &Actor, why: &str) {
+        let mut lines = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(suppressed) = lines.admit(why, Instant::now()) {
+            tracing::info!(%by, why, suppressed, "certificate refused");
+        }
     }
 
     /// Logs a node that does not keep its claim, once.
@@ -208,6 +220,23 @@ impl AgentService for Agents {
         self.services.denials.check(&holder.node, Some(holder.node_id))?;
         let revision = self.services.claims.by(&by).release(&holder).await?.0;
         Ok(Response::new(v1::ReleaseResponse { revision }))
+    }
+
+    async fn enroll(
+        &self,
+        request: Request<v1::EnrollRequest>,
+    ) -> Result<Response<v1::EnrollResponse>, Status> {
+        let (by, credentials) = (actor(&request)?, self.credentials.as_deref());
+        let enrolled = enroll::enroll(&self.services, credentials, request.into_inner(), &by).await;
+        if let Err(refused) = &enrolled {
+            self.note_refused(&by, refused.message());
+        }
+        Ok(Response::new(enrolled?))
+    }
+
+    async fn renew(&self, request: Request<v1::RenewRequest>) -> Result<Response<v1::RenewResponse>, Status> {
+        let caller = principal(request.extensions())?;
+        Ok(Response::new(enroll::renew(&self.services, caller, request.get_ref()).await?))
     }
 }
 

@@ -14,6 +14,7 @@ mod containers;
 mod controller;
 mod counted;
 mod ends;
+mod enroll;
 mod events;
 mod explain;
 mod ndp;
@@ -26,6 +27,7 @@ mod routes;
 mod show;
 mod status;
 mod sync;
+mod tokens;
 mod trace;
 mod wait;
 
@@ -106,7 +108,7 @@ where
     E: Into<Box<dyn Error + Send + Sync>>,
 {
     let controllers = ControllerServiceServer::new(Controllers::new(&services));
-    let agents = AgentServiceServer::new(agent::Agents::new(services.clone()));
+    let agents = AgentServiceServer::new(agent::Agents::new(services.clone(), credentials.clone()));
     let (index, refused) = (services.index.clone(), services.refused_calls.clone());
     let (denials, usage) = (services.denials.clone(), services.usage.clone());
     let admin = AdminServiceServer::new(admin::Admin::new(services));

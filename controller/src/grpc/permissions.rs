@@ -25,11 +25,14 @@ pub(super) enum Who {
 }
 
 /// The calls of all services.
-static TABLE: [(&str, Who); 40] = [
+static TABLE: [(&str, Who); 45] = [
     ("/sextant.v1.AgentService/Claim", Node),
     ("/sextant.v1.AgentService/Sync", Node),
     ("/sextant.v1.AgentService/Settle", Node),
     ("/sextant.v1.AgentService/Release", Node),
+    // Its proof is in the request: a join token, or an ended certificate.
+    ("/sextant.v1.AgentService/Enroll", Anybody),
+    ("/sextant.v1.AgentService/Renew", Node),
     ("/sextant.v1.AdminService/WhoAmI", Member),
     ("/sextant.v1.AdminService/ListPools", Viewer),
     ("/sextant.v1.AdminService/ListReservations", Viewer),
@@ -60,6 +63,9 @@ static TABLE: [(&str, Who); 40] = [
     ("/sextant.v1.AdminService/Restore", Admin),
     ("/sextant.v1.AdminService/UndoRestore", Admin),
     ("/sextant.v1.AdminService/FinishRecovery", Admin),
+    ("/sextant.v1.AdminService/CreateToken", Admin),
+    ("/sextant.v1.AdminService/ListTokens", Admin),
+    ("/sextant.v1.AdminService/RevokeToken", Admin),
     ("/sextant.v1.ControllerService/Acks", Controller),
     ("/sextant.v1.ControllerService/Ask", Controller),
     ("/grpc.health.v1.Health/Check", Anybody),

@@ -11,6 +11,7 @@ use crate::{
     pools::PoolsError,
     registry::RegistryError,
     reservations::ReservationError,
+    tokens::{TokensError, Unusable},
 };
 
 /// An invalid message.
@@ -182,6 +183,24 @@ impl From<ReservationError> for Status {
             | ReservationError::HasOne { .. } => Code::AlreadyExists,
             ReservationError::Contended => Code::Unavailable,
             ReservationError::Registry(ref error) => code_of(error),
+        };
+        Status::new(code, error.to_string())
+    }
+}
+
+impl From<TokensError> for Status {
+    fn from(error: TokensError) -> Self {
+        let code = match &error {
+            TokensError::Unknown(_) => Code::NotFound,
+            TokensError::Unusable(Unusable::Spent { .. }) | TokensError::Exists(_) => {
+                Code::FailedPrecondition
+            }
+            TokensError::Unusable(_) | TokensError::Superseded(_) => Code::PermissionDenied,
+            TokensError::Count { .. } | TokensError::Life(_) => Code::InvalidArgument,
+            TokensError::TooMany => Code::ResourceExhausted,
+            TokensError::Token(_) => Code::Internal,
+            TokensError::Contended => Code::Unavailable,
+            TokensError::Registry(error) => code_of(error),
         };
         Status::new(code, error.to_string())
     }

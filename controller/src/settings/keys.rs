@@ -91,6 +91,14 @@ pub(super) struct Keys {
     #[arg(long, env = "SEXTANT_TLS_MODE", value_enum, value_name = "MODE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tls_mode: Option<Mode>,
+    /// Directory of the cluster's own authority, as `pki init` makes it, in the place of --tls-…
+    #[arg(long, env = "SEXTANT_PKI", value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pki: Option<PathBuf>,
+    /// Seconds for which certificates of nodes and of the controller itself are valid, with --pki (1 to 86400)
+    #[arg(long, env = "SEXTANT_CERTIFICATE_LIFETIME", value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) certificate_lifetime: Option<f64>,
     #[command(flatten)]
     pub(super) tls: TlsKeys,
     #[command(flatten)]

@@ -1,5 +1,6 @@
 //! What an operator sets: flags, `SEXTANT_…` variables, and `/etc/sextant/controller.toml`.
 
+mod command;
 mod keys;
 mod limits;
 
@@ -12,18 +13,20 @@ use std::{
 };
 
 use clap::Parser;
+use sextant_authority::Lifetime;
 use sextant_daemon::{LogFormat, SettingsError, layered};
-use sextant_identity::Paths;
+use sextant_identity::{Paths, TlsKeys};
 use sextant_proto::{PoolName, parse_duration, plain_text_allowed};
 
 use crate::{
     backup::Schedule,
     limits::Limits,
     records::TlsMode,
-    registry::etcd::{Login, Tls},
+    registry::etcd::{self, Login},
     sweeper::Keep,
 };
 
+pub use command::{Command, PkiCommand, PkiPlace};
 use keys::{EtcdKeys, Keys, Mode};
 
 /// The default path of the settings.
@@ -45,6 +48,9 @@ pub struct CommandLine {
     config: Option<PathBuf>,
     #[command(flatten)]
     keys: Keys,
+    /// The command; without one, the controller runs
+    #[command(subcommand)]
+    pub command: Option<Command>,
 }
 
 /// Where the store is.
@@ -126,12 +132,26 @@ pub struct Settings {
     pub log: String,
     /// How a log line looks.
     pub log_format: LogFormat,
-    /// The files for TLS; plain text without.
-    pub tls: Option<Paths>,
+    /// How TLS is spoken; plain text without.
+    pub tls: Option<Tls>,
     /// What is taken at `listen`.
     pub tls_mode: TlsMode,
     /// How to be let in by etcd.
     pub etcd: EtcdAccess,
+}
+
+/// Where the credentials for TLS come from.
+#[derive(Debug, Clone)]
+pub enum Tls {
+    /// Files of a site's authority.
+    Files(Paths),
+    /// The cluster's own authority.
+    Own {
+        /// Its directory.
+        directory: PathBuf,
+        /// How long the certificates are valid that it makes.
+        lifetime: Lifetime,
+    },
 }
 
 /// How to be let in by etcd.
@@ -140,7 +160,7 @@ pub struct EtcdAccess {
     /// Who to be.
     pub login: Option<Login>,
     /// How its identity is proven.
-    pub tls: Option<Tls>,
+    pub tls: Option<etcd::Tls>,
 }
 
 /// What is wrong with the settings.
@@ -180,7 +200,7 @@ impl CommandLine {
         let loopback = |port| SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port));
         let listen = keys.listen.unwrap_or_else(|| loopback(7300));
         let insecure = keys.insecure.unwrap_or(false);
-        let tls = keys.tls.paths()?;
+        let tls = tls(keys.pki, keys.certificate_lifetime, keys.tls)?;
         plain_text_allowed("--listen", &listen.ip().to_string(), insecure || tls.is_some())?;
         let cluster = keys.cluster.unwrap_or_else(|| "default".into());
         let store: Store = keys.store.as_deref().unwrap_or(DEFAULT_STORE).parse()?;
@@ -208,6 +228,22 @@ impl CommandLine {
             tls,
             etcd: etcd_access(keys.etcd)?,
         })
+    }
+}
+
+fn tls(directory: Option<PathBuf>, lifetime: Option<f64>, files: TlsKeys) -> Result<Option<Tls>, Invalid> {
+    let seconds = seconds("--certificate-lifetime", lifetime, MAX_SECONDS, 1.0)?;
+    match (directory, files.paths()?) {
+        (Some(directory), Some(files)) => {
+            let fix =
+                format!("makes the certificates itself; remove it, or --tls-cert {:?}", files.certificate);
+            Err(value("--pki", &directory.display(), &fix))
+        }
+        (Some(directory), None) => Ok(Some(Tls::Own { directory, lifetime: Lifetime::new(seconds) })),
+        (None, _) if lifetime.is_some() => {
+            Err(value("--certificate-lifetime", &seconds.as_secs_f64(), &"needs --pki"))
+        }
+        (None, files) => Ok(files.map(Tls::Files)),
     }
 }
 
@@ -297,7 +333,7 @@ fn etcd_access(keys: EtcdKeys) -> Result<EtcdAccess, Invalid> {
         (None, Some(key)) => return Err(value("--etcd-key", &key.display(), &"needs --etcd-cert")),
     };
     let tls = match (keys.ca, identity) {
-        (Some(ca), identity) => Some(Tls { ca, identity }),
+        (Some(ca), identity) => Some(etcd::Tls { ca, identity }),
         (None, Some((cert, _))) => return Err(value("--etcd-cert", &cert.display(), &"needs --etcd-ca")),
         (None, None) => None,
     };
@@ -409,6 +445,20 @@ mod tests {
             let said = settings(args).unwrap_err().to_string();
             assert!(said.contains(error), "{args:?}: {said}");
         }
+    }
+
+    #[test]
+    fn certificates_come_from_the_own_authority_or_from_files() {
+        let own = settings(&["--pki", "/p", "--listen", "[2001:db8::1]:7300"]).unwrap().tls;
+        assert!(matches!(own, Some(Tls::Own { lifetime, .. }) if lifetime == Lifetime::default()));
+        let files = ["--tls-ca", "/ca", "--tls-cert", "/cert", "--tls-key", "/key"];
+        assert!(matches!(settings(&files).unwrap().tls, Some(Tls::Files(_))));
+        let both = settings(&[&["--pki", "/p"][..], &files].concat()).unwrap_err().to_string();
+        assert!(both.contains("--pki /p: makes the certificates itself") && both.contains("/cert"), "{both}");
+        let long = ["--pki", "/p", "--certificate-lifetime", "86401"];
+        assert!(settings(&long).unwrap_err().to_string().contains("86401: give it 1 to 86400 seconds"));
+        let alone = settings(&["--certificate-lifetime", "60"]).unwrap_err().to_string();
+        assert_eq!(alone, "--certificate-lifetime 60: needs --pki");
     }
 
     #[test]

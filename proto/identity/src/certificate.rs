@@ -20,6 +20,8 @@ pub struct Holder {
     pub role: Option<Role>,
     /// The serial number, in hexadecimal digits.
     pub serial: String,
+    /// When it begins.
+    pub begins: SystemTime,
     /// When it ends.
     pub ends: SystemTime,
 }
@@ -59,13 +61,38 @@ pub fn holder(der: &[u8]) -> Result<Holder, CertificateError> {
         Subject::Admin(_) => Some(role(&certificate)?),
         Subject::Node(_) | Subject::Controller(_) => None,
     };
-    let ends = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
+    let validity = certificate.validity();
     Ok(Holder {
         identity,
         role,
         serial: certificate.serial.to_str_radix(16),
-        ends: SystemTime::UNIX_EPOCH + Duration::from_secs(ends),
+        begins: system_time(validity.not_before.timestamp()),
+        ends: system_time(validity.not_after.timestamp()),
     })
+}
+
+/// The public key (SubjectPublicKeyInfo, RFC 5280 §4.1) of the certificate with this DER encoding.
+///
+/// # Errors
+/// If it is no certificate.
+pub fn public_key(der: &[u8]) -> Result<Vec<u8>, CertificateError> {
+    let (_, certificate) = X509Certificate::from_der(der)
+        .map_err(|error| CertificateError::Malformed(quoted(&error.to_string())))?;
+    Ok(certificate.public_key().raw.to_vec())
+}
+
+/// Whether `certificate` names `issuer` as its issuer; both in DER.
+pub fn issued(issuer: &[u8], certificate: &[u8]) -> bool {
+    let (Ok((_, issuer)), Ok((_, certificate))) =
+        (X509Certificate::from_der(issuer), X509Certificate::from_der(certificate))
+    else {
+        return false;
+    };
+    certificate.issuer() == issuer.subject()
+}
+
+fn system_time(unix_secs: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(unix_secs).unwrap_or(0))
 }
 
 fn role(certificate: &X509Certificate<'_>) -> Result<Role, CertificateError> {

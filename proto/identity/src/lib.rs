@@ -11,19 +11,23 @@ mod dial;
 mod dialled;
 pub mod files;
 pub mod identity;
+mod join;
 mod live;
 pub mod server;
 mod settings;
+pub mod token;
 mod url;
 
 pub use certificate::{CertificateError, Holder};
 pub use client::TlsDial;
 pub use dial::{Dial, Dialling, SharedDial, Tcp};
-pub use files::{FileError, Paths};
+pub use files::{FileError, Material, Paths, Source, Stamp};
 pub use identity::{Identity, IdentityError, Role, Subject};
-pub use live::{Credentials, CredentialsError};
+pub use live::{Credentials, CredentialsError, Unverified};
+pub use rustls::Error as TlsError;
 pub use server::{Peer, Served, refusal};
 pub use settings::{Incomplete, TlsKeys};
+pub use token::{Fingerprint, JoinToken, Secret, SecretHash, TokenError, TokenId};
 pub use url::{ControllerUrl, UrlError};
 
 #[cfg(test)]

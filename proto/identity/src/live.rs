@@ -1,29 +1,34 @@
 //! The present credentials: read again when their files change.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
 
 use rustls::{
     ClientConfig, ServerConfig,
     crypto::{CryptoProvider, ring},
-    server::{NoServerSessionStorage, WebPkiClientVerifier},
+    pki_types::{CertificateDer, PrivateKeyDer, UnixTime},
+    server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
     version::TLS13,
 };
 use sextant_proto::PoolName;
 
 use crate::{
-    certificate::Holder,
+    certificate::{CertificateError, Holder, holder},
     client::ControllerVerifier,
-    files::{FileError, Material, Paths, Stamp},
+    files::{FileError, Material, Source, Stamp},
     identity::Subject,
 };
 
 /// What the gRPC of both sides speaks.
-const ALPN: &[u8] = b"h2";
+pub(crate) const ALPN: &[u8] = b"h2";
 
 /// The credentials of this process. Each handshake uses the files as they are then; files that cannot be used change nothing.
 #[derive(Debug)]
 pub struct Credentials {
-    paths: Paths,
+    source: Box<dyn Source>,
     cluster: PoolName,
     present: Mutex<Present>,
 }
@@ -42,6 +47,21 @@ pub(crate) struct Used {
     pub(crate) server: Arc<ServerConfig>,
     pub(crate) client: Arc<ClientConfig>,
     pub(crate) holder: Arc<Holder>,
+    clients: Arc<dyn ClientCertVerifier>,
+}
+
+/// Why a certificate of another is not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum Unverified {
+    /// It is of another authority, or not valid then.
+    #[error("the certificate is not valid: {0}")]
+    Chain(#[from] rustls::Error),
+    /// It is of nobody.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// There is none.
+    #[error("there is no certificate")]
+    None,
 }
 
 /// Why there are no credentials.
@@ -76,7 +96,7 @@ pub enum CredentialsError {
     /// The authorities cannot be used.
     #[error("{path:?}: {why}")]
     Authorities {
-        /// Their file.
+        /// The certificate's file.
         path: std::path::PathBuf,
         /// What is wrong.
         why: String,
@@ -84,20 +104,38 @@ pub enum CredentialsError {
 }
 
 impl Credentials {
-    /// The credentials in these files, of a member of `cluster`; without one, of the cluster that the certificate names.
+    /// The credentials of this source, such as files, of a member of `cluster`; without one, of the cluster that the certificate names.
     ///
     /// # Errors
     /// If a file cannot be used, or the certificate is of another cluster.
-    pub fn open(paths: Paths, cluster: Option<PoolName>) -> Result<Self, CredentialsError> {
-        let stamp = paths.stamp();
-        let used = read(&paths, cluster.as_ref())?;
+    pub fn open(source: impl Source, cluster: Option<PoolName>) -> Result<Self, CredentialsError> {
+        let stamp = source.stamp();
+        let used = read(&source, cluster.as_ref())?;
         let cluster = used.holder.identity.cluster.clone();
-        Ok(Self { paths, cluster, present: Mutex::new(Present { stamp, used, refused: None }) })
+        let source = Box::new(source);
+        Ok(Self { source, cluster, present: Mutex::new(Present { stamp, used, refused: None }) })
     }
 
     /// The holder of the certificate that is used now.
     pub fn holder(&self) -> Arc<Holder> {
         self.used().holder
+    }
+
+    /// The holder of a client's certificate, which is followed by its intermediates, all in DER. It may have ended: it counts as it
+    /// was in its last second.
+    ///
+    /// # Errors
+    /// If it was not valid then.
+    pub fn verify_former(&self, chain: &[Vec<u8>], now: SystemTime) -> Result<Holder, Unverified> {
+        let (own, intermediates) = chain.split_first().ok_or(Unverified::None)?;
+        let holder = holder(own)?;
+        let at = now.min(holder.ends - Duration::from_secs(1));
+        let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let intermediates: Vec<_> =
+            intermediates.iter().map(|it| CertificateDer::from(it.as_slice())).collect();
+        let clients = self.used().clients;
+        clients.verify_client_cert(&own.as_slice().into(), &intermediates, UnixTime::since_unix_epoch(at))?;
+        Ok(holder)
     }
 
     /// The cluster.
@@ -108,9 +146,9 @@ impl Credentials {
     /// What the next handshake uses. Certificate and key are written one after the other: until both fit, the former ones are used.
     pub(crate) fn used(&self) -> Used {
         let mut present = self.present();
-        let stamp = self.paths.stamp();
-        if stamp != present.stamp && present.refused != Some(stamp) {
-            match read(&self.paths, Some(&self.cluster)) {
+        let stamp = self.source.stamp();
+        if stamp != present.stamp && present.refused.as_ref() != Some(&stamp) {
+            match read(self.source.as_ref(), Some(&self.cluster)) {
                 Ok(used) => {
                     tracing::info!(ends = ?used.holder.ends, serial = used.holder.serial, "certificate read again");
                     (present.stamp, present.used) = (stamp, used);
@@ -129,18 +167,23 @@ impl Credentials {
     }
 }
 
-fn read(paths: &Paths, cluster: Option<&PoolName>) -> Result<Used, CredentialsError> {
-    let Material { roots, chain, key, holder } = paths.read()?;
+fn read(source: &dyn Source, cluster: Option<&PoolName>) -> Result<Used, CredentialsError> {
+    let Material { roots, chain, key, holder } = source.read()?;
+    let path = source.certificate();
     if let Some(cluster) = cluster.filter(|cluster| holder.identity.cluster != **cluster) {
         let (found, subject) = (holder.identity.cluster, holder.identity.subject);
-        let (path, cluster) = (paths.certificate.clone(), cluster.clone());
+        let (path, cluster) = (path.to_owned(), cluster.clone());
         return Err(CredentialsError::OtherCluster { path, found, subject, cluster });
     }
-    let pair = |source| CredentialsError::Pair { path: paths.certificate.clone(), source };
+    let pair = |source| CredentialsError::Pair { path: path.to_owned(), source };
     let provider = Arc::new(ring::default_provider());
     let roots = Arc::new(roots);
-    let server = server(&provider, &roots, &chain, key.clone_key(), paths)?;
-    let verifier = Arc::new(ControllerVerifier::new(roots, holder.identity.cluster.clone(), &provider));
+    let clients = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
+        .allow_unauthenticated()
+        .build()
+        .map_err(|error| CredentialsError::Authorities { path: path.to_owned(), why: error.to_string() })?;
+    let server = server(&provider, clients.clone(), &chain, key.clone_key(), path)?;
+    let verifier = Arc::new(ControllerVerifier::new(roots, Some(holder.identity.cluster.clone()), &provider));
     let client = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])
         .map_err(pair)?
@@ -150,30 +193,23 @@ fn read(paths: &Paths, cluster: Option<&PoolName>) -> Result<Used, CredentialsEr
     let mut client = client.map_err(pair)?;
     client.alpn_protocols = vec![ALPN.to_vec()];
     client.resumption = rustls::client::Resumption::disabled();
-    Ok(Used { server: Arc::new(server), client: Arc::new(client), holder: Arc::new(holder) })
+    Ok(Used { server: Arc::new(server), client: Arc::new(client), holder: Arc::new(holder), clients })
 }
 
 /// The server's side. Who shows no certificate may ask for its health, and nothing else. Sessions are not resumed: each connection
 /// shows a certificate that is valid now.
 fn server(
     provider: &Arc<CryptoProvider>,
-    roots: &Arc<rustls::RootCertStore>,
-    chain: &[rustls::pki_types::CertificateDer<'static>],
-    key: rustls::pki_types::PrivateKeyDer<'static>,
-    paths: &Paths,
+    clients: Arc<dyn ClientCertVerifier>,
+    chain: &[CertificateDer<'static>],
+    key: PrivateKeyDer<'static>,
+    path: &Path,
 ) -> Result<ServerConfig, CredentialsError> {
-    let pair = |source| CredentialsError::Pair { path: paths.certificate.clone(), source };
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
-        .allow_unauthenticated()
-        .build()
-        .map_err(|error| CredentialsError::Authorities {
-            path: paths.authorities.clone(),
-            why: error.to_string(),
-        })?;
+    let pair = |source| CredentialsError::Pair { path: path.to_owned(), source };
     let config = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&TLS13])
         .map_err(pair)?
-        .with_client_cert_verifier(verifier)
+        .with_client_cert_verifier(clients)
         .with_single_cert(chain.to_vec(), key);
     let mut config = config.map_err(pair)?;
     config.alpn_protocols = vec![ALPN.to_vec()];

@@ -72,6 +72,11 @@ impl ControllerUrl {
         }
     }
 
+    /// Whether it is reached over TLS.
+    pub fn is_secure(&self) -> bool {
+        self.secure
+    }
+
     /// Host and port, as `HOST:PORT`.
     pub fn authority(&self) -> &str {
         self.uri.authority().map_or("", |it| it.as_str())

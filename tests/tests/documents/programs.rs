@@ -33,19 +33,22 @@ const OTHERS: &[&str] = &[
     "podman",
     "printf",
     "rustup",
+    "ssh",
     "systemctl",
     "systemd-nspawn",
     "test",
     "vtysh",
 ];
 /// Packages, and where each has its tests.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 11] = [
     ("sextant-proto", "proto"),
     ("sextant-daemon", "proto/daemon"),
     ("sextant-identity", "proto/identity"),
     ("sextant-streams", "proto/streams"),
     ("sextant-agent", "agent"),
+    ("sextant-join", "agent/join"),
     ("sextant-controller", "controller"),
+    ("sextant-authority", "controller/authority"),
     ("sextant-backup-file", "controller/backup-file"),
     ("sextant-cli", "controller/cli"),
     ("sextant-tests", "tests"),

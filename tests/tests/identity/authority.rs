@@ -69,9 +69,13 @@ impl Files {
 
     /// Where they are.
     pub fn paths(&self) -> Paths {
-        let [authorities, certificate, key] =
-            ["ca.pem", "cert.pem", "key.pem"].map(|name| self.dir.join(name));
+        let [authorities, certificate, key] = ["ca.pem", "cert.pem", "key.pem"].map(|name| self.path(name));
         Paths { authorities, certificate, key }
+    }
+
+    /// One of them.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
     }
 
     /// The flags that name them.

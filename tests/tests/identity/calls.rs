@@ -7,7 +7,8 @@ const READS: [&[&str]; 6] =
     [&["status"], &["node", "list"], &["pool", "list"], &["reservations"], &["route", "list"], &["events"]];
 const OPERATES: [&[&str]; 4] =
     [&["reserve", "2001:db8:80ff::/64"], &["unreserve", "2001:db8:80ff::/64"], &["pause"], &["resume"]];
-const ADMINISTERS: [&[&str]; 4] = [
+const ADMINISTERS: [&[&str]; 5] = [
+    &["token", "list"],
     &["pool", "add", "ula", "fd00:5::/48", "--host-len", "64"],
     &["pool", "remove", "ula"],
     &["node", "forget", "h9"],
@@ -50,4 +51,13 @@ fn expected(allowed: bool, command: &[&str]) -> i32 {
         (true, ["node", "forget", ..]) => 3,
         (true, _) => 0,
     }
+}
+
+/// Where the certificates are a site's, there is no authority that join tokens could be of.
+#[test]
+fn without_an_authority_of_the_clusters_own_there_are_no_join_tokens() {
+    let bed = Bed::start("no authority", 0);
+    let output = bed.cli(&bed.admin, &["token", "create", "--node", "h1"]);
+    assert_eq!(output.code, 4, "{output:?}");
+    assert!(output.stderr.contains("make it: sextant-controller pki init"), "{output:?}");
 }

@@ -1,6 +1,7 @@
 //! Who may do what: TLS between all programs, certificates of members, and the table of permissions.
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
+mod attacks;
 mod authority;
 mod bed;
 mod calls;
@@ -8,6 +9,9 @@ mod client;
 mod floods;
 mod members;
 mod migration;
+mod own;
 mod refusals;
+mod renewal;
 mod revoked;
+mod tokens;
 mod viewers;

@@ -8,6 +8,7 @@ mod agent;
 mod authority;
 mod controller;
 mod docker;
+mod identity;
 mod ipam;
 mod later;
 mod machine;

@@ -37,6 +37,19 @@ fn caller() -> sextant_proto::v1::WhoAmIResponse {
     }
 }
 
+fn token() -> sextant_proto::v1::JoinToken {
+    sextant_proto::v1::JoinToken {
+        id: "00000000000000a1".into(),
+        nodes: "web-*".into(),
+        count: 20,
+        used_by: vec!["web-1".into()],
+        created_unix_ms: sample::NOW,
+        expires_unix_ms: sample::NOW,
+        pool: "main".into(),
+        host_len: 72,
+    }
+}
+
 impl Page {
     fn read() -> Self {
         let mut objects: BTreeMap<String, Vec<Key>> = BTreeMap::new();
@@ -195,6 +208,9 @@ fn samples() -> Vec<(&'static str, Value)> {
         ),
         ("ReservationChanged", value(ReservationChanged { prefix, revision })),
         ("Caller", value(Caller::from(&caller()))),
+        ("Token", value(Token::from(&token()))),
+        ("TokenCreated", value(TokenCreated { line: "", token: Token::from(&token()), revision })),
+        ("TokenRevoked", value(TokenRevoked { id: "00000000000000a1", revision })),
         ("Paused", value(Paused { paused: true, revision })),
         (
             "BackupWritten",

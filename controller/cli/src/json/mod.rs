@@ -14,6 +14,7 @@ mod plan;
 mod pool;
 mod route;
 mod status;
+mod token;
 mod trace;
 
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub(crate) use plan::Plan;
 pub(crate) use pool::{Pool, Reservation};
 pub(crate) use route::Route;
 pub(crate) use status::Status;
+pub(crate) use token::{Token, TokenCreated, TokenRevoked};
 pub(crate) use trace::Trace;
 
 /// The JSON of an answer.

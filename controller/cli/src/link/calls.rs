@@ -2,6 +2,7 @@
 
 use std::{net::Ipv6Addr, time::Duration};
 
+use sextant_identity::TokenId;
 use sextant_proto::{
     Containers, Incarnation, NodeName, Pool, PoolName, Prefix, Revision,
     convert::{MessageError, all, octets, required},
@@ -277,6 +278,24 @@ impl Link {
 
     pub(crate) async fn who_am_i(&mut self) -> Result<v1::WhoAmIResponse, Failure> {
         self.ask(async |mut client: Client| client.who_am_i(v1::WhoAmIRequest {}).await).await
+    }
+
+    pub(crate) async fn create_token(
+        &mut self,
+        request: &v1::CreateTokenRequest,
+    ) -> Result<v1::CreateTokenResponse, Failure> {
+        self.change(async |mut client: Client| client.create_token(request.clone()).await).await
+    }
+
+    pub(crate) async fn tokens(&mut self) -> Result<Vec<v1::JoinToken>, Failure> {
+        let call = async |mut client: Client| client.list_tokens(v1::ListTokensRequest {}).await;
+        Ok(self.ask(call).await?.tokens)
+    }
+
+    pub(crate) async fn revoke_token(&mut self, id: TokenId) -> Result<Revision, Failure> {
+        let request = v1::RevokeTokenRequest { id: id.to_string() };
+        let call = async |mut client: Client| client.revoke_token(request.clone()).await;
+        Ok(Revision(self.change(call).await?.revision))
     }
 
     /// Without a revision: the last one published to agents. Without a time-out: no limit.

@@ -15,6 +15,7 @@ mod reservations;
 mod routes;
 mod status;
 mod table;
+mod tokens;
 mod trace;
 
 pub(crate) use age::age;
@@ -30,4 +31,5 @@ pub(crate) use pools::{list as pool_list, show as pool_show};
 pub(crate) use reservations::list as reservation_list;
 pub(crate) use routes::list as route_list;
 pub(crate) use status::status;
+pub(crate) use tokens::list as token_list;
 pub(crate) use trace::{path, trace};

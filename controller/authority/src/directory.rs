@@ -1,0 +1,292 @@
+//! The directory of an authority: `root.pem`, `issuing.pem` and `issuing.key` of a controller; and `root.key`, where others are made.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use rcgen::{Issuer, KeyPair, PublicKeyData};
+use sextant_identity::{
+    FileError, Identity, Role, Subject,
+    certificate::{self, holder},
+    files,
+};
+use sextant_proto::NodeName;
+
+use crate::{
+    certify::{self, CertifyError, Validity},
+    file::{Readers, make_directory, write_new},
+};
+
+/// A directory of an authority's files.
+#[derive(Debug, Clone)]
+pub struct Directory(PathBuf);
+
+/// A file, and whether it is new.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Which.
+    pub path: PathBuf,
+    /// It was made now; otherwise it was there.
+    pub is_new: bool,
+}
+
+/// Why files were not made.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// A file cannot be made.
+    #[error("{path:?}: {source}")]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A key is missing, or no key.
+    #[error("{path:?}: {why}; put the file back that belongs to {}", beside.display())]
+    Key {
+        /// The key's file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+        /// The certificate's file.
+        beside: PathBuf,
+    },
+    /// The files are of another cluster or controller.
+    #[error("{path:?} is of {found}, and not of {wanted}; use another directory, or the name that it has")]
+    Other {
+        /// The certificate's file.
+        path: PathBuf,
+        /// Its holder.
+        found: String,
+        /// The name that was given.
+        wanted: String,
+    },
+    /// A certificate.
+    #[error(transparent)]
+    Certify(#[from] CertifyError),
+    /// A certificate that is there already.
+    #[error("{0:?} exists; give another name, or remove the file")]
+    Exists(PathBuf),
+}
+
+impl Directory {
+    /// At this path.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The certificates of the roots; several while one is replaced.
+    pub fn root(&self) -> PathBuf {
+        self.0.join("root.pem")
+    }
+
+    /// The key of the root.
+    pub fn root_key(&self) -> PathBuf {
+        self.0.join("root.key")
+    }
+
+    /// The controller's issuing certificate.
+    pub fn issuing(&self) -> PathBuf {
+        self.0.join("issuing.pem")
+    }
+
+    /// Its key.
+    pub fn issuing_key(&self) -> PathBuf {
+        self.0.join("issuing.key")
+    }
+
+    /// Makes the root and the issuing certificate of the first controller. Files that are there stay.
+    ///
+    /// # Errors
+    /// If a file cannot be made or used.
+    pub fn init(&self, controller: &Identity, now: SystemTime) -> Result<Vec<Written>, DirectoryError> {
+        make_directory(&self.0).map_err(|source| write(&self.0, source))?;
+        let mut written = Vec::new();
+        if !exists(&self.root())? {
+            let key = self.key(&self.root_key(), &self.root(), &mut written)?;
+            let certificate = certify::root(&controller.cluster, &key, now)?;
+            written.push(new(self.root(), Readers::All, &certificate)?);
+        } else {
+            written.push(Written { path: self.root(), is_new: false });
+        }
+        self.issue(self, controller, now, &mut written)?;
+        Ok(written)
+    }
+
+    /// Makes the files of a further controller in a directory of its own, which is to be copied to its machine. Files that are there stay.
+    ///
+    /// # Errors
+    /// If a file cannot be made or used.
+    pub fn controller(
+        &self,
+        controller: &Identity,
+        now: SystemTime,
+    ) -> Result<(Self, Vec<Written>), DirectoryError> {
+        let (Subject::Node(name) | Subject::Controller(name) | Subject::Admin(name)) = &controller.subject;
+        let of = Self(self.0.join(name.as_str()));
+        let roots = fs::read_to_string(self.root()).map_err(|source| write(&self.root(), source))?;
+        make_directory(of.path()).map_err(|source| write(of.path(), source))?;
+        let mut written = Vec::new();
+        if exists(&of.root())? {
+            written.push(Written { path: of.root(), is_new: false });
+        } else {
+            written.push(new(of.root(), Readers::All, &roots)?);
+        }
+        self.issue(&of, controller, now, &mut written)?;
+        Ok((of, written))
+    }
+
+    /// Makes the certificate and key of a person, by the issuing certificate of the controller here.
+    ///
+    /// # Errors
+    /// If a file cannot be made or used, or there is one of this name.
+    pub fn person(
+        &self,
+        name: &NodeName,
+        role: Role,
+        days: u32,
+        now: SystemTime,
+    ) -> Result<Vec<Written>, DirectoryError> {
+        let (path, key_path) = (self.0.join(format!("{name}.pem")), self.0.join(format!("{name}.key")));
+        if let Some(path) = [&path, &key_path].into_iter().find(|path| path.exists()) {
+            return Err(DirectoryError::Exists(path.clone()));
+        }
+        let issuing = self.opened()?;
+        let identity =
+            Identity { cluster: issuing.identity.cluster.clone(), subject: Subject::Admin(name.clone()) };
+        let key = KeyPair::generate().map_err(CertifyError::from)?;
+        let validity = Validity::of_person(days, now, issuing.ends);
+        let certificate = certify::person(&identity, role, &key, &issuing.issuer, validity)?;
+        let chain = certificate.pem() + &issuing.pem;
+        Ok(vec![new(key_path, Readers::Owner, &key.serialize_pem())?, new(path, Readers::All, &chain)?])
+    }
+
+    /// The issuing certificate of `of`, certified by the root here.
+    fn issue(
+        &self,
+        of: &Self,
+        controller: &Identity,
+        now: SystemTime,
+        written: &mut Vec<Written>,
+    ) -> Result<(), DirectoryError> {
+        if exists(&of.issuing())? {
+            let opened = of.opened()?;
+            if opened.identity != *controller {
+                let (found, wanted) = (opened.identity.to_string(), controller.to_string());
+                return Err(DirectoryError::Other { path: of.issuing(), found, wanted });
+            }
+            written.extend([of.issuing_key(), of.issuing()].map(|path| Written { path, is_new: false }));
+            return Ok(());
+        }
+        let root = self.root_issuer()?;
+        let key = self.key(&of.issuing_key(), &of.issuing(), written)?;
+        let certificate = certify::issuing(controller, &key, &root, now)?;
+        written.push(new(of.issuing(), Readers::All, &certificate)?);
+        Ok(())
+    }
+
+    /// The root, which certifies.
+    fn root_issuer(&self) -> Result<Issuer<'static, KeyPair>, DirectoryError> {
+        let key = read_key(&self.root_key(), &self.root())?;
+        let roots = files::read_certificates(&self.root())?;
+        let own = roots.into_iter().find(|root| is_of(root, &key));
+        let own = own.ok_or_else(|| DirectoryError::Key {
+            path: self.root_key(),
+            why: "it is of no certificate in root.pem".to_owned(),
+            beside: self.root(),
+        })?;
+        Ok(Issuer::from_ca_cert_der(&own.into(), key).map_err(CertifyError::from)?)
+    }
+
+    /// The key in this file, which is made if it is not there.
+    fn key(
+        &self,
+        path: &Path,
+        certificate: &Path,
+        written: &mut Vec<Written>,
+    ) -> Result<KeyPair, DirectoryError> {
+        if exists(path)? {
+            written.push(Written { path: path.to_owned(), is_new: false });
+            return read_key(path, certificate);
+        }
+        let key = KeyPair::generate().map_err(CertifyError::from)?;
+        written.push(new(path.to_owned(), Readers::Owner, &key.serialize_pem())?);
+        Ok(key)
+    }
+
+    /// The issuing certificate of the controller here.
+    pub(crate) fn opened(&self) -> Result<Issuing, DirectoryError> {
+        let roots = files::read_certificates(&self.root())?;
+        let issuing = files::read_certificates(&self.issuing())?.swap_remove(0);
+        let holder =
+            holder(&issuing).map_err(|source| FileError::Certificate { path: self.issuing(), source })?;
+        let key = read_key(&self.issuing_key(), &self.issuing())?;
+        if !is_of(&issuing, &key) {
+            let why = "it is of another certificate".to_owned();
+            return Err(DirectoryError::Key { path: self.issuing_key(), why, beside: self.issuing() });
+        }
+        let issuer = Issuer::from_ca_cert_der(&issuing.as_slice().into(), key).map_err(CertifyError::from)?;
+        let read = |path: PathBuf| fs::read_to_string(&path).map_err(|source| write(&path, source));
+        Ok(Issuing {
+            identity: holder.identity,
+            ends: holder.ends,
+            issuer,
+            certificate: issuing,
+            pem: read(self.issuing())?,
+            roots,
+            roots_pem: read(self.root())?,
+        })
+    }
+}
+
+/// An issuing certificate with its key.
+pub(crate) struct Issuing {
+    pub(crate) identity: Identity,
+    pub(crate) ends: SystemTime,
+    pub(crate) issuer: Issuer<'static, KeyPair>,
+    /// Itself, in DER and in PEM.
+    pub(crate) certificate: Vec<u8>,
+    pub(crate) pem: String,
+    /// The trusted roots, in DER and in PEM.
+    pub(crate) roots: Vec<Vec<u8>>,
+    pub(crate) roots_pem: String,
+}
+
+fn read_key(path: &Path, certificate: &Path) -> Result<KeyPair, DirectoryError> {
+    let wrong =
+        |why: String| DirectoryError::Key { path: path.to_owned(), why, beside: certificate.to_owned() };
+    if !exists(path)? {
+        return Err(wrong("no such file".to_owned()));
+    }
+    let text = String::from_utf8(files::read_secret(path)?);
+    let text = text.map_err(|_| wrong("no private key in PEM".to_owned()))?;
+    KeyPair::from_pem(&text).map_err(|_| wrong("no private key in PEM".to_owned()))
+}
+
+/// Whether the certificate, in DER, is of this key.
+fn is_of(certificate: &[u8], key: &KeyPair) -> bool {
+    certificate::public_key(certificate).is_ok_and(|found| found == key.subject_public_key_info())
+}
+
+fn exists(path: &Path) -> Result<bool, DirectoryError> {
+    path.try_exists().map_err(|source| write(path, source))
+}
+
+fn new(path: PathBuf, readers: Readers, text: &str) -> Result<Written, DirectoryError> {
+    write_new(&path, readers, text).map_err(|source| write(&path, source))?;
+    Ok(Written { path, is_new: true })
+}
+
+fn write(path: &Path, source: io::Error) -> DirectoryError {
+    DirectoryError::Write { path: path.to_owned(), source }
+}

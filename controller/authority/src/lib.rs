@@ -1,0 +1,17 @@
+//! The cluster's own certificate authority.
+//!
+//! A **root** certifies an **issuing certificate** of each controller, which certifies the controller itself, nodes and people. The key
+//! of the root is needed only for another controller: it is kept offline. Pure, but for keys and serial numbers: [`certify`]. The
+//! edges: the [`Directory`] of a root and of one controller, and the [`Authority`] of a running controller.
+
+mod authority;
+mod certify;
+mod directory;
+mod file;
+
+pub use authority::{Authority, Granted};
+pub use certify::{CertifyError, Lifetime, Request};
+pub use directory::{Directory, DirectoryError, Written};
+
+#[cfg(test)]
+mod tests;

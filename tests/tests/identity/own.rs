@@ -1,0 +1,157 @@
+//! A cluster with an authority of its own, by the commands of docs/identity.md.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+use sextant_tests::{
+    Agent, AgentOptions, Build, CliOutput, Controller, ControllerOptions, Host, Lab, SECONDS, poll,
+};
+
+pub struct Own {
+    pub agents: Vec<Agent>,
+    pub controllers: Vec<Controller>,
+    pub hosts: Vec<Host>,
+    pub lab: Lab,
+    lifetime: String,
+}
+
+/// The outcome of `sextant-agent join`.
+#[derive(Debug)]
+pub struct Joined {
+    pub is_done: bool,
+    pub text: String,
+}
+
+impl Own {
+    /// The authority, a controller, a pool, and hosts without agents. Certificates live for this many seconds.
+    pub fn start(test: &str, hosts: u16, lifetime: u32) -> Self {
+        let mut own = Self::without_controller(test, hosts, lifetime);
+        own.start_controller(1, None);
+        own.sextant(&["pool", "add", "main", "2001:db8:8000::/40", "--host-len", "64"]);
+        own
+    }
+
+    pub fn without_controller(test: &str, hosts: u16, lifetime: u32) -> Self {
+        let lab = Lab::new(test).unwrap();
+        let hosts = lab.hosts(hosts).unwrap();
+        let own =
+            Self { agents: Vec::new(), controllers: Vec::new(), hosts, lab, lifetime: lifetime.to_string() };
+        own.pki(&["init", "--name", "c1"]);
+        own.pki(&["admin", "ann"]);
+        own
+    }
+
+    /// The directory of the authority of the controller with this number.
+    pub fn pki_dir(&self, number: u16) -> PathBuf {
+        let dir = self.lab.dir().join("pki");
+        if number == 1 { dir } else { dir.join(format!("c{number}")) }
+    }
+
+    /// Runs `sextant-controller pki`.
+    pub fn pki(&self, args: &[&str]) -> String {
+        self.pki_in(&self.pki_dir(1), args)
+    }
+
+    pub fn pki_in(&self, dir: &Path, args: &[&str]) -> String {
+        let program = Build::Present.bin("sextant-controller").unwrap().display().to_string();
+        let dir = dir.display().to_string();
+        self.lab.switch().check(&[&[program.as_str(), "pki"], args, &["--dir", &dir]].concat()).unwrap()
+    }
+
+    pub fn start_controller(&mut self, number: u16, store: Option<String>) {
+        let dir = self.pki_dir(number).display().to_string();
+        let args = ["--pki", &dir, "--certificate-lifetime", &self.lifetime].map(str::to_owned).to_vec();
+        let options = ControllerOptions { number, store, args, ..ControllerOptions::default() };
+        let controller = self.lab.controller(options).unwrap();
+        controller.wait_ready(10 * SECONDS).unwrap();
+        self.controllers.push(controller);
+    }
+
+    /// The URL of the controller with this number.
+    pub fn url(number: u16) -> String {
+        format!("https://[{}]:7300", Lab::controller_address(number))
+    }
+
+    pub fn cli(&self, args: &[&str]) -> CliOutput {
+        let file = |name: &str| self.pki_dir(1).join(name).display().to_string();
+        let files = [("--tls-ca", "root.pem"), ("--tls-cert", "ann.pem"), ("--tls-key", "ann.key")];
+        let files: Vec<_> =
+            files.into_iter().flat_map(|(flag, name)| [flag.to_owned(), file(name)]).collect();
+        let files: Vec<&str> = files.iter().map(String::as_str).collect();
+        self.lab.cli_at(&Self::url(1), &[&files[..], args].concat()).unwrap()
+    }
+
+    /// Runs `sextant` as ann, an admin; it must succeed.
+    pub fn sextant(&self, args: &[&str]) -> String {
+        self.cli(args).succeeded().unwrap().stdout
+    }
+
+    /// A new token.
+    pub fn token(&self, args: &[&str]) -> String {
+        self.sextant(&[&["token", "create"], args].concat())
+    }
+
+    /// Runs `sextant-agent join` on a host with this line as its standard input.
+    pub fn join(&self, index: usize, line: &str) -> Joined {
+        self.join_as(index, self.hosts[index].name(), line, 1)
+    }
+
+    pub fn join_as(&self, index: usize, node: &str, line: &str, controller: u16) -> Joined {
+        let program = Build::Present.bin("sextant-agent").unwrap().display().to_string();
+        let host = &self.hosts[index];
+        let state = self.lab.state_dir(host).display().to_string();
+        let input = self.lab.dir().join(format!("token-{}-{controller}", host.name()));
+        fs::write(&input, line).unwrap();
+        let script = format!(
+            "exec {program} --controller '{}' --node {node} --state-dir {state} join <{}",
+            Self::url(controller),
+            input.display()
+        );
+        let output = host.run(&["sh", "-c", &script]).unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        Joined { is_done: output.status.success(), text: String::from_utf8_lossy(&text).into_owned() }
+    }
+
+    /// A host joins with a new token.
+    pub fn join_anew(&self, index: usize) {
+        let line = self.token(&["--node", self.hosts[index].name()]);
+        let joined = self.join(index, &line);
+        assert!(joined.is_done, "{joined:?}");
+    }
+
+    /// Starts the agent of a host, which has joined.
+    pub fn start_agent(&mut self, index: usize, args: &[&str]) {
+        let args = args.iter().map(|&it| it.to_owned()).collect();
+        let options = AgentOptions { args, over_tls: true, ..AgentOptions::default() };
+        let agent = self.lab.agent(&self.hosts[index], options).unwrap();
+        self.agents.push(agent);
+    }
+
+    /// A node, by `sextant node list`.
+    pub fn node(&self, name: &str) -> Value {
+        let nodes: Value = serde_json::from_str(&self.sextant(&["-o", "json", "node", "list"])).unwrap();
+        nodes.as_array().into_iter().flatten().find(|node| node["name"] == name).cloned().unwrap_or_default()
+    }
+
+    pub fn wait_ready(&self, name: &str) -> Value {
+        poll(&format!("{name} is ready"), 40 * SECONDS, || {
+            let node = self.node(name);
+            if node["state"] == "ready" && node["connected"] == true { Ok(node) } else { Err(node) }
+        })
+    }
+
+    /// How often an agent has connected.
+    pub fn connections(&self, index: usize) -> usize {
+        self.agents[index].process.log().matches("\"message\":\"connected to controller\"").count()
+    }
+
+    /// The certificate of a host's agent.
+    pub fn certificate(&self, index: usize) -> sextant_identity::Holder {
+        let path = self.lab.state_dir(&self.hosts[index]).join("tls/node.pem");
+        let chain = sextant_identity::files::read_certificates(&path).unwrap();
+        sextant_identity::certificate::holder(&chain[0]).unwrap()
+    }
+}
