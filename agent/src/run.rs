@@ -12,8 +12,7 @@ use sextant_daemon::{
     systemd::{self, Heartbeat, Watchdog},
 };
 use sextant_docker::firewall::{known::KnownRules, notices::Notices};
-use sextant_identity::{Credentials, SharedDial, Subject, Tcp, TlsDial};
-use sextant_join::Wish;
+use sextant_identity::SharedDial;
 use sextant_proto::{NodeName, counted};
 use tokio::{
     sync::watch,
@@ -21,9 +20,10 @@ use tokio::{
 };
 
 use crate::{
+    access::{Access, access},
     advertise::BridgeAdvertiser,
     bgp::{self, Speaker},
-    certificates::{Certificate, CertificateKeeper, Own},
+    certificates::CertificateKeeper,
     cluster::Input,
     containers::{ContainerLooks, ContainerWatch},
     docker::DockerNetwork,
@@ -33,7 +33,6 @@ use crate::{
     host::{HostSetup, exclusive::Exclusive, privilege, roles},
     inquiry::{Inquiries, Neighbours},
     ipam::IpamDriver,
-    join,
     kernel::{Kernel, NetlinkKernel},
     liveness::Liveness,
     metrics::{self, Sources},
@@ -42,9 +41,7 @@ use crate::{
     problems::{Component, Finding, Found, Problems},
     routes::Imports,
     session::{Condition, Ends, Session, ShutdownNotice},
-    settings::{
-        BgpSettings, CommandLine, ControllerUrl, Direct, Import, NeighbourSettings, Role, Settings, Tls,
-    },
+    settings::{BgpSettings, CommandLine, ControllerUrl, Direct, Import, NeighbourSettings, Role, Settings},
     state::{StateDir, StateError},
     trace::Tracer,
     uplinks::{existing_uplinks, first_guess},
@@ -109,59 +106,6 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
         })
         .await?;
     Ok(())
-}
-
-/// How controllers are reached, and the certificate for it.
-struct Access {
-    dial: SharedDial,
-    certificate: Option<Certificate>,
-    /// The settings, with what the join token said that the node claims.
-    settings: Settings,
-}
-
-/// How controllers are reached: over TLS if it is set up, with a certificate that must be of this node.
-async fn access(settings: Settings) -> anyhow::Result<Access> {
-    let own = match &settings.tls {
-        None => return Ok(Access { dial: Arc::new(Tcp), certificate: None, settings }),
-        Some(Tls::Files(_)) => None,
-        Some(Tls::Joined { state_dir, token_file }) => {
-            Some(join::joined(&settings, state_dir, token_file.as_ref()).await?)
-        }
-    };
-    let paths = match (&settings.tls, &own) {
-        (Some(Tls::Files(paths)), _) => paths.clone(),
-        (_, Some(directory)) => directory.paths(),
-        _ => return Ok(Access { dial: Arc::new(Tcp), certificate: None, settings }),
-    };
-    let named = match &own {
-        None => "--tls-cert".to_owned(),
-        Some(_) => format!("the certificate {}", paths.certificate.display()),
-    };
-    let credentials = Arc::new(Credentials::open(paths, None)?);
-    let subject = &credentials.holder().identity.subject;
-    anyhow::ensure!(
-        *subject == Subject::Node(settings.node.clone()),
-        "{named} is of {subject}, and this is node {}; use a certificate of this node, or set --node to its name",
-        settings.node
-    );
-    let settings =
-        own.as_ref().map_or(Ok(settings.clone()), |own| with_wish(settings.clone(), own.wish()))?;
-    let own = own.map(|directory| Own {
-        directory,
-        controllers: settings.controllers.clone(),
-        node: settings.node.clone(),
-    });
-    let dial = Arc::new(TlsDial::new(credentials.clone()));
-    Ok(Access { dial, certificate: Some(Certificate { credentials, own }), settings })
-}
-
-/// The settings with the pool and the length of the join token, where they say nothing themselves.
-fn with_wish(mut settings: Settings, wish: Wish) -> anyhow::Result<Settings> {
-    if settings.pools.is_empty() && !wish.pool.is_empty() {
-        settings.pools = vec![wish.pool.parse().context("the pool of the join token")?];
-    }
-    settings.host_len = settings.host_len.or((wish.host_len > 0).then_some(wish.host_len));
-    Ok(settings)
 }
 
 /// An agent without its edges to the machine: its connected components.
