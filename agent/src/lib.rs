@@ -11,6 +11,7 @@
 #![warn(missing_docs)]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod access;
 mod advertise;
 mod advice;
 pub mod bfd;

@@ -3,6 +3,7 @@
 mod command;
 mod keys;
 mod limits;
+mod tls;
 
 use std::{
     fmt,
@@ -13,9 +14,7 @@ use std::{
 };
 
 use clap::Parser;
-use sextant_authority::Lifetime;
 use sextant_daemon::{LogFormat, SettingsError, layered};
-use sextant_identity::{Paths, TlsKeys};
 use sextant_proto::{PoolName, parse_duration, plain_text_allowed};
 
 use crate::{
@@ -28,6 +27,7 @@ use crate::{
 
 pub use command::{Command, PkiCommand, PkiPlace};
 use keys::{EtcdKeys, Keys, Mode};
+pub use tls::Tls;
 
 /// The default path of the settings.
 const DEFAULT_CONFIG: &str = "/etc/sextant/controller.toml";
@@ -140,20 +140,6 @@ pub struct Settings {
     pub etcd: EtcdAccess,
 }
 
-/// Where the credentials for TLS come from.
-#[derive(Debug, Clone)]
-pub enum Tls {
-    /// Files of a site's authority.
-    Files(Paths),
-    /// The cluster's own authority.
-    Own {
-        /// Its directory.
-        directory: PathBuf,
-        /// How long the certificates are valid that it makes.
-        lifetime: Lifetime,
-    },
-}
-
 /// How to be let in by etcd.
 #[derive(Debug, Clone, Default)]
 pub struct EtcdAccess {
@@ -200,7 +186,7 @@ impl CommandLine {
         let loopback = |port| SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port));
         let listen = keys.listen.unwrap_or_else(|| loopback(7300));
         let insecure = keys.insecure.unwrap_or(false);
-        let tls = tls(keys.pki, keys.certificate_lifetime, keys.tls)?;
+        let tls = tls::tls(keys.pki, keys.certificate_lifetime, keys.tls)?;
         plain_text_allowed("--listen", &listen.ip().to_string(), insecure || tls.is_some())?;
         let cluster = keys.cluster.unwrap_or_else(|| "default".into());
         let store: Store = keys.store.as_deref().unwrap_or(DEFAULT_STORE).parse()?;
@@ -228,22 +214,6 @@ impl CommandLine {
             tls,
             etcd: etcd_access(keys.etcd)?,
         })
-    }
-}
-
-fn tls(directory: Option<PathBuf>, lifetime: Option<f64>, files: TlsKeys) -> Result<Option<Tls>, Invalid> {
-    let seconds = seconds("--certificate-lifetime", lifetime, MAX_SECONDS, 1.0)?;
-    match (directory, files.paths()?) {
-        (Some(directory), Some(files)) => {
-            let fix =
-                format!("makes the certificates itself; remove it, or --tls-cert {:?}", files.certificate);
-            Err(value("--pki", &directory.display(), &fix))
-        }
-        (Some(directory), None) => Ok(Some(Tls::Own { directory, lifetime: Lifetime::new(seconds) })),
-        (None, _) if lifetime.is_some() => {
-            Err(value("--certificate-lifetime", &seconds.as_secs_f64(), &"needs --pki"))
-        }
-        (None, files) => Ok(files.map(Tls::Files)),
     }
 }
 
@@ -445,20 +415,6 @@ mod tests {
             let said = settings(args).unwrap_err().to_string();
             assert!(said.contains(error), "{args:?}: {said}");
         }
-    }
-
-    #[test]
-    fn certificates_come_from_the_own_authority_or_from_files() {
-        let own = settings(&["--pki", "/p", "--listen", "[2001:db8::1]:7300"]).unwrap().tls;
-        assert!(matches!(own, Some(Tls::Own { lifetime, .. }) if lifetime == Lifetime::default()));
-        let files = ["--tls-ca", "/ca", "--tls-cert", "/cert", "--tls-key", "/key"];
-        assert!(matches!(settings(&files).unwrap().tls, Some(Tls::Files(_))));
-        let both = settings(&[&["--pki", "/p"][..], &files].concat()).unwrap_err().to_string();
-        assert!(both.contains("--pki /p: makes the certificates itself") && both.contains("/cert"), "{both}");
-        let long = ["--pki", "/p", "--certificate-lifetime", "86401"];
-        assert!(settings(&long).unwrap_err().to_string().contains("86401: give it 1 to 86400 seconds"));
-        let alone = settings(&["--certificate-lifetime", "60"]).unwrap_err().to_string();
-        assert_eq!(alone, "--certificate-lifetime 60: needs --pki");
     }
 
     #[test]

@@ -95,6 +95,7 @@ const OTHERS: [&str; 32] = [
     "--node",
     "--routes-resync",
     "--state-dir",
+    "--join-token-file",
     "--tls-ca",
     "--tls-cert",
     "--tls-key",

@@ -23,6 +23,7 @@ const AGENT: &[&str] = &[
     "problems",
     "certificates",
     "join",
+    "access",
     "managers",
     "cluster",
     "uplinks",
