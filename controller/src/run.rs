@@ -31,7 +31,7 @@ use tokio::{
 use crate::{
     acks::Acks,
     audit::RefusedCalls,
-    backup::{self, Automatic, Directory, Uploads},
+    backup::{self, Automatic, Uploads},
     claims::Claims,
     connections::{Connections, Security},
     controllers::OtherControllers,

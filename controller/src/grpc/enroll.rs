@@ -41,6 +41,7 @@ pub(super) async fn enroll(
 ) -> Result<v1::EnrollResponse, Status> {
     let authority = authority(services)?;
     let node: NodeName = convert::parse("node", &request.node).map_err(malformed)?;
+    services.denials.check(&node, None)?;
     let signed = signed_request(&request.request)?;
     match request.proof {
         Some(Proof::Token(proof)) => {
@@ -100,6 +101,7 @@ fn of_former(
         |why: String| Status::permission_denied(format!("the former certificate is refused: {why}"));
     let holder =
         credentials.verify_former(&chain, SystemTime::now()).map_err(|error| refused(error.to_string()))?;
+    services.denials.check_certificate(node, &holder.serial)?;
     let is_its = holder.identity.cluster == *credentials.cluster()
         && holder.identity.subject == Subject::Node(node.clone());
     if !is_its {

@@ -24,7 +24,8 @@ use tonic::{
 };
 
 use crate::{
-    Dial, Dialling, Fingerprint, certificate::holder, dialled::Dialled, identity::Subject, join, live::Credentials,
+    Dial, Dialling, Fingerprint, certificate::holder, dialled::Dialled, identity::Subject, join,
+    live::Credentials,
 };
 
 /// Trusts a certificate of a controller of the cluster, whatever address it is reached at.

@@ -51,6 +51,19 @@ fn a_host_joins_with_a_token_and_its_secret_is_shown_nowhere() {
     assert_eq!(fs::metadata(key).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
+/// Neither a token nor a certificate helps a revoked node, until it is permitted again.
+#[test]
+fn a_revoked_node_joins_no_more() {
+    let own = Own::start("join revoked", 1, DAY);
+    let line = own.token(&["--node", "h1"]);
+    own.sextant(&["node", "revoke", "h1"]);
+    let refused = own.join(0, &line);
+    assert!(!refused.is_done && refused.text.contains("node h1 is revoked"), "{refused:?}");
+    own.sextant(&["node", "revoke", "h1", "--undo"]);
+    let joined = own.join(0, &line);
+    assert!(joined.is_done, "the token was not spent: {joined:?}");
+}
+
 /// Tokens that are used by another host, of another node, cluster or time, or changed: each is refused with the reason.
 #[test]
 fn a_token_that_is_not_for_the_host_is_refused_with_the_reason() {
