@@ -15,7 +15,7 @@ use crate::node::HostileNode;
 fn i14_nobody_takes_the_stream_of_another_node() {
     let cluster = Cluster::start("hostile hello", 2, GUIDE);
     let controller = cluster.controller.as_ref().unwrap();
-    let mut evil = HostileNode::new(controller, "evil");
+    let evil = HostileNode::new(controller, "evil");
     let (own, victim) = (evil.hello(), cluster.node("h1"));
     let (revision, incarnation) = epoch_of(&victim);
     let epoch = Epoch { incarnation: incarnation.into(), revision };
@@ -80,7 +80,7 @@ fn epoch_of(node: &serde_json::Value) -> (u64, Vec<u8>) {
 fn an_agent_that_speaks_and_reads_nothing_is_lost_after_down_after() {
     let cluster = Cluster::with_short_down_after("hostile reader", 1, GUIDE);
     let controller = cluster.controller.as_ref().unwrap();
-    let mut evil = HostileNode::with_window(controller, "evil", Some(256));
+    let evil = HostileNode::with_window(controller, "evil", Some(256));
     let announce = crate::announcements::of(&evil.claim, &["2001:db8::66"]);
     let hello = evil.hello();
     let mut stream = evil.open(hello).unwrap();

@@ -1,4 +1,4 @@
-//! Which advertisements are sent, and to whom. Pure.
+//! Which advertisements are sent, and to which receivers. Pure.
 
 use std::net::Ipv6Addr;
 
