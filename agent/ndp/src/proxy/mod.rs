@@ -1,5 +1,6 @@
 //! What is answered, asked and advertised. Pure.
 
+mod advertisements;
 mod counts;
 mod expected;
 mod place;
@@ -21,10 +22,7 @@ pub use place::{Answer, Bridge, Place, Source, Uplink};
 
 use crate::{
     limits::{Limits, ToAll},
-    message::{
-        ALL_NODES, ALL_ROUTERS, Advertisement, Kind, Mac, Message, advertisement, multicast_mac,
-        solicitation, solicited_node,
-    },
+    message::{Kind, Mac, Message, multicast_mac, solicitation, solicited_node},
     targets::{Ask, InUse, Targets, Waiting},
     tracked::Tracked,
 };
@@ -335,36 +333,6 @@ impl Proxy {
         if ours && !own && (self.others.len() < MOST_OTHERS || self.others.contains_key(&message.target)) {
             self.others.insert(message.target, (mac, now));
         }
-    }
-
-    /// The answer to a solicitation; to one without source it goes to all (RFC 4861 §7.2.4).
-    fn answer(&self, uplink: &Uplink, target: Ipv6Addr, to: Ipv6Addr, mac: Mac) -> Sent {
-        let solicited = !to.is_unspecified();
-        let (destination, mac) = if solicited { (to, mac) } else { (ALL_NODES, multicast_mac(ALL_NODES)) };
-        self.advertisement(uplink, target, destination, mac, solicited)
-    }
-
-    /// Tells all neighbours and routers of an address that has come into use (RFC 9131 §6.1.2).
-    pub fn announcements(&self, target: Ipv6Addr) -> Vec<Sent> {
-        let groups = [ALL_NODES, ALL_ROUTERS];
-        let uplinks = self.place.uplinks.iter().filter(|uplink| self.place.is_on_link(uplink.link, target));
-        let all = uplinks.flat_map(|uplink| groups.map(|group| (uplink, group)));
-        all.map(|(uplink, group)| self.advertisement(uplink, target, group, multicast_mac(group), false))
-            .collect()
-    }
-
-    fn advertisement(
-        &self,
-        uplink: &Uplink,
-        target: Ipv6Addr,
-        destination: Ipv6Addr,
-        to: Mac,
-        solicited: bool,
-    ) -> Sent {
-        let source = self.place.source_of(uplink, target);
-        let overrides = self.place.overrides(target);
-        let it = Advertisement { source, destination, target, mac: uplink.mac, solicited, overrides };
-        Sent { link: uplink.link, to, packet: advertisement(&it) }
     }
 }
 

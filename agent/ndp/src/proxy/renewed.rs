@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, net::Ipv6Addr};
 
 use tokio::time::Instant;
 
-use super::{Advertisement, PAUSE, Place, Proxy, Sent};
-use crate::message::{ALL_NODES, advertisement, multicast_mac};
+use super::{PAUSE, Place, Proxy, Sent};
+use crate::message::{ALL_NODES, Advertisement, advertisement, multicast_mac};
 
 /// Advertisements at once; the rest is due a moment later.
 const AT_ONCE: usize = 64;

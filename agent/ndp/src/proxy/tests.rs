@@ -1,5 +1,5 @@
 use super::*;
-use crate::message::decode;
+use crate::message::{ALL_NODES, ALL_ROUTERS, decode};
 
 const UPLINK: u32 = 2;
 const BRIDGE: u32 = 7;

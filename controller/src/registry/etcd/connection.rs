@@ -168,3 +168,53 @@ fn read_pem(path: &Path, label: &str) -> Result<String, ConnectError> {
     }
     Err(ConnectError::Tls(format!("no {label} in {}", path.display())))
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+
+    /// A certificate and its key, put in the place of those before at once.
+    fn renew_files((certificate, key): &(PathBuf, PathBuf)) {
+        let pair = KeyPair::generate().unwrap();
+        let signed = CertificateParams::new(vec!["client".to_owned()]).unwrap().self_signed(&pair).unwrap();
+        for (path, text) in [(certificate, signed.pem()), (key, pair.serialize_pem())] {
+            let next = path.with_extension("next");
+            fs::write(&next, text).unwrap();
+            fs::rename(&next, path).unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn renewed_files_are_read_and_unusable_ones_are_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let (own, authority) = ((path("own.pem"), path("own.key")), (path("ca.pem"), path("ca.key")));
+        renew_files(&own);
+        renew_files(&authority);
+        let endpoint = "https://[::1]:9";
+        let tls = Some(Tls { ca: authority.0.clone(), identity: Some(own.clone()) });
+        let connection =
+            Connection::new(endpoint, &EtcdOptions { tls, ..EtcdOptions::new([endpoint]) }).await.unwrap();
+        let is_another = async |before: &Arc<Client>| {
+            tokio::time::advance(LOOK).await;
+            connection.renew(endpoint).await;
+            !Arc::ptr_eq(before, &connection.client())
+        };
+        let first = connection.client();
+        assert!(!is_another(&first).await, "nothing was renewed");
+        renew_files(&own);
+        connection.renew(endpoint).await;
+        assert!(Arc::ptr_eq(&first, &connection.client()), "not looked at with each call");
+        assert!(is_another(&first).await);
+        let second = connection.client();
+        renew_files(&authority);
+        assert!(is_another(&second).await, "of the authority too");
+        let third = connection.client();
+        fs::write(&own.1, "half a k").unwrap();
+        assert!(!is_another(&third).await, "the one before serves meanwhile");
+        renew_files(&own);
+        assert!(is_another(&third).await);
+    }
+}
