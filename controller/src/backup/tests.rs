@@ -383,3 +383,10 @@ async fn a_conflicting_claim_during_a_restore_reverts_it() {
     assert_eq!((after.restoring, after.incarnation), (false, before.incarnation), "as if nothing had been");
     assert_eq!(new.content().await.len(), 3, "the pool, h300 and its claim");
 }
+
+#[test]
+fn join_tokens_and_the_keys_of_nodes_are_in_no_backup() {
+    // Restored, a token would be unspent, and the key of a node that of an earlier host.
+    assert!(lasts("nodes/h1") && lasts("pools/main"));
+    assert!(!lasts("tokens/3f7c0de1a2b45968") && !lasts("identities/h1"));
+}
