@@ -135,6 +135,9 @@ impl Directory {
         let (Subject::Node(name) | Subject::Controller(name) | Subject::Admin(name)) = &controller.subject;
         let of = Self(self.0.join(name.as_str()));
         let roots = fs::read_to_string(self.root()).map_err(|source| write(&self.root(), source))?;
+        if exists(&self.issuing())? {
+            self.is_of_cluster(controller)?;
+        }
         make_directory(of.path()).map_err(|source| write(of.path(), source))?;
         let mut written = Vec::new();
         if exists(&of.root())? {
@@ -193,6 +196,16 @@ impl Directory {
         let certificate = certify::issuing(controller, &key, &root, now)?;
         written.push(new(of.issuing(), Readers::All, &certificate)?);
         Ok(())
+    }
+
+    /// Refuses a controller of another cluster than that of the controller here.
+    fn is_of_cluster(&self, controller: &Identity) -> Result<(), DirectoryError> {
+        let here = self.opened()?.identity;
+        if here.cluster == controller.cluster {
+            return Ok(());
+        }
+        let (found, wanted) = (here.to_string(), controller.to_string());
+        Err(DirectoryError::Other { path: self.issuing(), found, wanted })
     }
 
     /// The root, which certifies.

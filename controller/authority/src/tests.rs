@@ -167,6 +167,9 @@ fn nodes_of_one_controller_are_known_to_the_others() {
     let (second, _) = directory.controller(&identity("c2"), SystemTime::now()).unwrap();
     assert_eq!(second.path(), directory.path().join("c2"));
     assert!(!second.root_key().exists());
+    let elsewhere = "spiffe://other/controller/c3".parse().unwrap();
+    let error = directory.controller(&elsewhere, SystemTime::now()).unwrap_err();
+    assert!(matches!(error, DirectoryError::Other { .. }), "{error}");
     let of = |directory: &Directory| Authority::open(directory.clone(), Lifetime::default()).unwrap();
     let (first, second) = (of(&directory), of(&second));
     assert_eq!(first.root(), second.root());

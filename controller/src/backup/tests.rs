@@ -400,3 +400,10 @@ async fn a_revoked_node_is_revoked_in_a_restored_store_too() {
     let entries = other.registry.list(&KeyRange::key(&other.keys.denial(&name(0)))).await.unwrap().entries;
     assert_eq!(crate::records::DenialRecord::decode(&entries[0].value).unwrap(), denial);
 }
+
+#[test]
+fn join_tokens_and_the_keys_of_nodes_are_in_no_backup() {
+    // Restored, a token would be unspent, and the key of a node that of an earlier host.
+    assert!(lasts("nodes/h1") && lasts("pools/main"));
+    assert!(!lasts("tokens/3f7c0de1a2b45968") && !lasts("identities/h1"));
+}

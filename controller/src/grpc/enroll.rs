@@ -46,7 +46,8 @@ pub(super) async fn enroll(
     match request.proof {
         Some(Proof::Token(proof)) => {
             let host = host(&node, &proof, &signed).map_err(malformed)?;
-            // Made first: a token is not spent for a certificate that cannot be made.
+            // Nothing is signed for who has no token, and none is spent for a certificate that cannot be made.
+            services.tokens.check(&host, unix_ms()).await?;
             let granted = certify(authority, &node, &signed)?;
             let wish = services.tokens.spend(&host, &by.naming(&node), unix_ms()).await?;
             tracing::info!(%node, token = %host.token, "node joined: certificate issued for a join token");

@@ -203,6 +203,16 @@ impl Tokens {
         Err(TokensError::Contended)
     }
 
+    /// Whether a host could spend a token now.
+    ///
+    /// # Errors
+    /// A [`TokensError`], as [`Tokens::spend`] has it.
+    pub async fn check(&self, host: &Host, now_unix_ms: u64) -> Result<(), TokensError> {
+        let (record, _) = self.read(host.token).await?;
+        record.spend(host.secret.hash(), &host.node, host.key_hash, now_unix_ms)?;
+        Ok(())
+    }
+
     /// Spends a token, and returns what the host is to claim. The same host may ask again.
     ///
     /// # Errors
