@@ -87,7 +87,7 @@ pub(super) struct Keys {
     #[arg(long, env = "SEXTANT_LOG_FORMAT", value_enum, value_name = "FORMAT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) log_format: Option<LogFormat>,
-    /// Whether plain text is taken beside TLS: strict or warn; needs --tls-ca, --tls-cert and --tls-key
+    /// Whether plain text is taken beside TLS: strict or warn; needs --pki, or --tls-ca, --tls-cert and --tls-key
     #[arg(long, env = "SEXTANT_TLS_MODE", value_enum, value_name = "MODE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tls_mode: Option<Mode>,

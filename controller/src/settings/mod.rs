@@ -260,7 +260,7 @@ fn tls_mode(mode: Option<Mode>, tls: bool) -> Result<TlsMode, Invalid> {
         (None | Some(Mode::Strict), true) => Ok(TlsMode::Strict),
         (Some(mode), false) => {
             let mode = if mode == Mode::Warn { "warn" } else { "strict" };
-            Err(value("--tls-mode", &mode, &"needs --tls-ca, --tls-cert and --tls-key"))
+            Err(value("--tls-mode", &mode, &"needs --pki, or --tls-ca, --tls-cert and --tls-key"))
         }
     }
 }
@@ -356,7 +356,7 @@ mod tests {
     #[test]
     fn plain_text_beside_tls_needs_the_files_for_tls() {
         let error = settings(&["--tls-mode", "warn"]).unwrap_err().to_string();
-        assert_eq!(error, "--tls-mode warn: needs --tls-ca, --tls-cert and --tls-key");
+        assert_eq!(error, "--tls-mode warn: needs --pki, or --tls-ca, --tls-cert and --tls-key");
         let files =
             ["--listen", "[2001:db8::1]:7300", "--tls-ca", "/a", "--tls-cert", "/b", "--tls-key", "/c"];
         let mode = |more: &[&str]| settings(&[&files[..], more].concat()).unwrap().tls_mode;
