@@ -163,9 +163,11 @@ fn static_entries_and_other_links_are_distinguished() {
         ip("link set other0 up");
         ip("neigh add 2001:db8::8 dev other0 lladdr 02:00:00:00:00:08 nud permanent");
         let neighbours = kernel.neighbours(up0).await.unwrap();
-        let fixed: Vec<_> =
-            neighbours.iter().filter(|neighbour| neighbour.state == NeighbourState::Fixed).collect();
-        assert!(fixed.iter().any(|neighbour| neighbour.addr.to_string() == "2001:db8::7"), "{neighbours:?}");
+        let is_permanent = |addr: &str| {
+            let mut permanent = neighbours.iter().filter(|it| it.state == NeighbourState::Permanent);
+            permanent.any(|neighbour| neighbour.addr.to_string() == addr)
+        };
+        assert!(is_permanent("2001:db8::7"), "{neighbours:?}");
         assert!(neighbours.iter().all(|neighbour| neighbour.link == up0), "{neighbours:?}");
         let missing = kernel.probe_neighbour(4_000_000, peer()).await.unwrap_err();
         assert!(matches!(missing, KernelError::Refused { .. }), "{missing}");

@@ -23,6 +23,7 @@ const EDGES: &[(&str, &str)] = &[
     ("rcgen", "controller/authority/src"),
     ("rcgen", "agent/join/src/key.rs"),
     ("rcgen", "controller/src/grpc/authorize.rs"), // its tests
+    ("rcgen", "controller/src/registry/etcd/connection.rs"), // its tests
     ("x509_parser", "proto/identity/src/certificate.rs"),
 ];
 /// The code that is checked. Tests and benchmarks may use crates as a second opinion.

@@ -1,8 +1,13 @@
 //! A full disk under the embedded store: reported while it lasts; deletes still work.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use sextant_tests::{CliOutput, ControllerOptions, SECONDS, SmallDisk, poll};
 
 use crate::cluster::{Cluster, GUIDE};
+
+/// The most octets of a reason.
+const MOST: usize = 512;
 
 /// A cluster whose store is on `disk`.
 fn on_disk(test: &str) -> (Cluster, SmallDisk) {
@@ -20,17 +25,29 @@ fn reservation(number: usize) -> String {
     format!("2001:db8:80ff:{number:x}::/64")
 }
 
-/// Reserves prefixes, with a reason of so many octets, until the store refuses one; the refusal.
-fn reserve_until_refused(cluster: &Cluster, reserved: &mut usize, octets: usize) -> CliOutput {
-    for _ in 0..400 {
-        let args = ["reserve", &reservation(*reserved), "--reason", &"r".repeat(octets)];
-        let out = cluster.lab.cli(&args).unwrap();
-        if out.code != 0 {
-            return out;
+/// Reserves prefixes from this number on side by side, with a reason of so many octets, until the store refuses one; the refusal.
+fn reserve_until_refused(cluster: &Cluster, reserved: &mut usize, from: usize, octets: usize) -> CliOutput {
+    let reason = "r".repeat(octets);
+    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = || {
+        while next.load(Ordering::Relaxed) < 8000 {
+            let number = from + next.fetch_add(1, Ordering::Relaxed);
+            let out = cluster.lab.cli(&["reserve", &reservation(number), "--reason", &reason]).unwrap();
+            if out.code != 0 {
+                next.store(usize::MAX / 2, Ordering::Relaxed);
+                return Some(out);
+            }
+            done.fetch_add(1, Ordering::Relaxed);
         }
-        *reserved += 1;
-    }
-    panic!("{reserved} reservations fit, and the disk is still not full");
+        None
+    };
+    let refusals: Vec<_> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..8).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().filter_map(|worker| worker.join().unwrap()).collect()
+    });
+    *reserved += done.into_inner();
+    let refused = refusals.into_iter().next();
+    refused.unwrap_or_else(|| panic!("{reserved} reservations fit, and the disk is still not full"))
 }
 
 #[test]
@@ -53,8 +70,8 @@ fn a_full_disk_is_reported_while_it_lasts_and_permits_deletes() {
     assert_eq!(http("/readyz").0, 200);
 
     disk.fill().unwrap();
-    for octets in [60_000, 4_000, 300] {
-        let refused = reserve_until_refused(&cluster, &mut reserved, octets);
+    for (from, octets) in [(1000, MOST), (20_000, 100)] {
+        let refused = reserve_until_refused(&cluster, &mut reserved, from, octets);
         assert!(refused.code == 5 && refused.stderr.contains("No space left"), "{refused:?}");
     }
     let reported = |context: &str| {
@@ -100,5 +117,5 @@ fn a_full_disk_is_reported_while_it_lasts_and_permits_deletes() {
         );
         anyhow::Ok(())
     });
-    cluster.sextant(&["reserve", &reservation(reserved), "--reason", &"r".repeat(60_000)]);
+    cluster.sextant(&["reserve", &reservation(0), "--reason", &"r".repeat(MOST)]);
 }
