@@ -158,7 +158,9 @@ fn an_uplink_that_is_a_bridge_is_answered_on() {
         let ask = asker.solicitation(container.address());
         let own = mac(&host, "uplink0");
         for it in [ask.clone(), ask.unicast(own)] {
-            assert_eq!(answers(&asker, &it), [(own, 1)].into(), "{mode}");
+            // The new bridge may lose one; a neighbour asks three times (RFC 4861 section 10).
+            let answered = (0..3).map(|_| answers(&asker, &it)).find(|all| !all.is_empty());
+            assert_eq!(answered, Some([(own, 1)].into()), "{mode}");
         }
         nothing_is_reported(&cluster);
     }

@@ -33,6 +33,9 @@ fn reserve_until_refused(cluster: &Cluster, reserved: &mut usize, from: usize, o
         while next.load(Ordering::Relaxed) < 8000 {
             let number = from + next.fetch_add(1, Ordering::Relaxed);
             let out = cluster.lab.cli(&["reserve", &reservation(number), "--reason", &reason]).unwrap();
+            if out.stderr.contains("collided with concurrent changes") {
+                continue;
+            }
             if out.code != 0 {
                 next.store(usize::MAX / 2, Ordering::Relaxed);
                 return Some(out);
@@ -42,7 +45,7 @@ fn reserve_until_refused(cluster: &Cluster, reserved: &mut usize, from: usize, o
         None
     };
     let refusals: Vec<_> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..8).map(|_| scope.spawn(work)).collect();
+        let workers: Vec<_> = (0..4).map(|_| scope.spawn(work)).collect();
         workers.into_iter().filter_map(|worker| worker.join().unwrap()).collect()
     });
     *reserved += done.into_inner();
