@@ -7,6 +7,7 @@
 mod admin;
 mod admission;
 mod agent;
+mod announced;
 mod authorize;
 mod backup;
 mod concealed;
@@ -17,6 +18,7 @@ mod ends;
 mod enroll;
 mod events;
 mod explain;
+mod follower;
 mod ndp;
 mod permissions;
 mod principal;

@@ -7,8 +7,7 @@ use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
 use futures::{Stream, future::Either, stream};
 use sextant_proto::{
-    Ack, Applied, Incarnation, Mark, NodeName, Revision, VERSION,
-    convert::{self, MessageError, required},
+    Ack, Applied, Incarnation, Mark, Revision, VERSION, convert,
     v1::{self, agent_message::Message as FromAgent, controller_message::Message as ToAgent},
 };
 use tokio::{
@@ -19,12 +18,13 @@ use tonic::{Status, Streaming};
 
 use super::{
     Services, admission,
-    agent::parse_holder,
+    announced::announced_claims,
+    follower::Follower,
     principal::{Principal, serves},
     status::malformed,
 };
 use crate::{
-    claims::{AnnouncedClaim, Announcement, Holder, HolderError, listed},
+    claims::{Announcement, HolderError},
     doubts::Knows,
     index::Since,
     questions::Channel,
@@ -72,79 +72,6 @@ pub(super) async fn open(
     let session = Session::begin(services, follower, attachment, denials, &hello, inbound).await;
     let messages = |mut session: Session| async move { session.next().await.map(|item| (item, session)) };
     Ok(Either::Right(taker.count(polls, stream::unfold(session, messages))))
-}
-
-/// The node of a stream.
-enum Follower {
-    /// A host, which holds claims; with that of the primary one.
-    Host(Holder),
-    /// A router, which holds none: it only receives and acknowledges.
-    Router(NodeName),
-}
-
-impl Follower {
-    fn parse(hello: &v1::Hello) -> Result<Self, Status> {
-        match hello.role() {
-            v1::Role::Router => Ok(Self::Router(convert::parse("node", &hello.node).map_err(malformed)?)),
-            v1::Role::Unspecified => {
-                parse_holder(&hello.node, &hello.node_id, hello.epoch.clone()).map(Self::Host)
-            }
-        }
-    }
-
-    fn node(&self) -> &NodeName {
-        match self {
-            Self::Host(holder) => &holder.node,
-            Self::Router(name) => name,
-        }
-    }
-
-    /// Whether it is no revoked node.
-    fn check_denials(&self, services: &Services) -> Result<(), Status> {
-        let node_id = match self {
-            Self::Host(holder) => Some(holder.node_id),
-            Self::Router(_) => None,
-        };
-        Ok(services.denials.check(self.node(), node_id)?)
-    }
-
-    /// Sessions are keyed by name: a router must not use the name of a host.
-    fn check_name(&self, services: &Services) -> Result<(), Status> {
-        let taken = |name| {
-            services.index.read(|state| state.nodes().get(name).map(|node| listed(&node.record.prefixes())))
-        };
-        match self {
-            Self::Router(name) if let Some(prefix) = taken(name) => {
-                Err(Status::failed_precondition(format!(
-                    "node \"{name}\" is a host that holds {prefix}; give the router a name of its own (--node), \
-                 or `sextant node forget {name}`"
-                )))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The only answer to a host that does not hold the claim of its hello: nobody takes the stream of another node.
-    async fn fenced(&self, services: &Services) -> Result<Option<v1::ControllerMessage>, Status> {
-        let Self::Host(holder) = self else { return Ok(None) };
-        match services.claims.verify_by_the_index(holder).await {
-            Ok(()) => Ok(None),
-            Err(HolderError::Fenced(reason)) => Ok(Some(v1::ControllerMessage {
-                message: Some(ToAgent::Fenced(v1::Fenced { reason, epoch: Some(holder.epoch.into()) })),
-            })),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// The holder of the claim; an error for a router, which holds none.
-    fn holder(&self) -> Result<&Holder, Status> {
-        match self {
-            Self::Host(holder) => Ok(holder),
-            Self::Router(name) => Err(Status::invalid_argument(format!(
-                "router {name} holds no prefix: it has nothing to announce, and cannot drain"
-            ))),
-        }
-    }
 }
 
 struct Session {
@@ -428,26 +355,6 @@ impl Drop for Session {
     }
 }
 
-/// The claims that a host is set up for. An agent that knows of one claim only has announced that of its hello.
-fn announced_claims(
-    holder: &Holder,
-    container_prefix: Option<v1::Prefix>,
-    claims: Vec<v1::AnnouncedClaim>,
-) -> Result<Vec<AnnouncedClaim>, MessageError> {
-    if claims.is_empty() {
-        let container_prefixes = convert::announced_prefixes(container_prefix.into_iter().collect())?;
-        return Ok(vec![AnnouncedClaim { epoch: holder.epoch, container_prefixes }]);
-    }
-    convert::at_most("claims", claims.len(), convert::MOST_CLAIMS)?;
-    let claim = |claim: v1::AnnouncedClaim| {
-        Ok(AnnouncedClaim {
-            epoch: required("epoch", claim.epoch)?,
-            container_prefixes: convert::announced_prefixes(claim.container_prefixes)?,
-        })
-    };
-    claims.into_iter().map(claim).collect()
-}
-
 /// The agent's knowledge of the store; invalid parts are ignored.
 fn knows(hello: &v1::Hello) -> Knows {
     let incarnation = Incarnation::try_from(&hello.incarnation[..]).ok();
@@ -463,33 +370,4 @@ pub(super) fn keepalive_period(services: &Services) -> Duration {
 
 fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use sextant_proto::{Epoch, NodeId};
-
-    use super::*;
-
-    #[test]
-    fn an_announcement_names_so_many_claims_or_that_of_the_hello() {
-        let epoch = |revision| Epoch { incarnation: Incarnation::random(), revision: Revision(revision) };
-        let holder = Holder { node: "h1".parse().unwrap(), node_id: NodeId::random(), epoch: epoch(7) };
-        let container = || v1::Prefix::from("2001:db8:1::/80".parse::<sextant_proto::Prefix>().unwrap());
-        let claims = |count| {
-            let claim = |n: usize| v1::AnnouncedClaim {
-                epoch: Some(epoch(n as u64).into()),
-                container_prefixes: vec![container()],
-            };
-            announced_claims(&holder, Some(container()), (1..=count).map(claim).collect())
-        };
-        let of_the_hello = claims(0).unwrap();
-        assert_eq!((of_the_hello.len(), of_the_hello[0].epoch), (1, holder.epoch));
-        assert_eq!(of_the_hello[0].container_prefixes.len(), 1);
-        assert_eq!(claims(convert::MOST_CLAIMS).unwrap().len(), convert::MOST_CLAIMS);
-        let error = claims(convert::MOST_CLAIMS + 1).unwrap_err();
-        assert!(error.to_string().contains("65 are too many"), "{error}");
-        let nameless = v1::AnnouncedClaim::default();
-        assert!(announced_claims(&holder, None, vec![nameless]).is_err());
-    }
 }
