@@ -34,6 +34,19 @@ impl Own {
         own
     }
 
+    /// The same with two hosts, which have joined and are ready.
+    pub fn joined(test: &str, lifetime: u32) -> Self {
+        let mut own = Self::start(test, 2, lifetime);
+        for index in [0, 1] {
+            own.join_anew(index);
+            own.start_agent(index, &[]);
+        }
+        own.wait_ready("h1");
+        own.wait_ready("h2");
+        own.sextant(&["wait", "--timeout", "20s"]);
+        own
+    }
+
     pub fn without_controller(test: &str, hosts: u16, lifetime: u32) -> Self {
         let lab = Lab::new(test).unwrap();
         let hosts = lab.hosts(hosts).unwrap();

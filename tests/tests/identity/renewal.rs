@@ -13,14 +13,7 @@ use crate::own::Own;
 /// Two agents renew their certificates, and the controller its own: no stream is broken, no packet lost.
 #[test]
 fn certificates_are_renewed_under_traffic_and_no_stream_is_broken() {
-    let mut own = Own::start("renewals", 2, 6);
-    for index in [0, 1] {
-        own.join_anew(index);
-        own.start_agent(index, &[]);
-    }
-    own.wait_ready("h1");
-    own.wait_ready("h2");
-    own.sextant(&["wait", "--timeout", "20s"]);
+    let own = Own::joined("renewals", 6);
     let (from, to) = (own.hosts[0].container("a").unwrap(), own.hosts[1].container("b").unwrap());
     poll("the path", 20 * SECONDS, || from.ping(to.address())?.replied());
     let routes = own.hosts[0].routes_of(66).unwrap();
@@ -46,14 +39,7 @@ fn certificates_are_renewed_under_traffic_and_no_stream_is_broken() {
 /// unaided. A node that was forgotten meanwhile is not: it needs a token.
 #[test]
 fn after_controllers_were_off_for_three_lifetimes_everybody_is_back() {
-    let mut own = Own::start("ended certificates", 2, 5);
-    for index in [0, 1] {
-        own.join_anew(index);
-        own.start_agent(index, &[]);
-    }
-    own.wait_ready("h1");
-    own.wait_ready("h2");
-    own.sextant(&["wait", "--timeout", "20s"]);
+    let mut own = Own::joined("ended certificates", 5);
     let routes = own.hosts[0].routes_of(66).unwrap();
     own.controllers.remove(0).process.kill().unwrap();
     // A restart meanwhile needs no controller either.
