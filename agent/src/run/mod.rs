@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use crate::{
     access::{Access, access},
     certificates::CertificateKeeper,
+    cluster::Fence,
     doctor,
     host::{exclusive::Exclusive, privilege, roles},
     kernel::{Kernel, NetlinkKernel},
@@ -49,6 +50,7 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let state = Arc::new(StateDir::open(&settings.state_dir)?);
     let exclusive = Exclusive::lock()?;
     check_role(settings.role, &settings.node, &state)?;
+    check_fence(&settings, &state)?;
     let watchdog = Watchdog::from_environment();
     let mut stop = std::pin::pin!(stop);
     let access = tokio::select! {
@@ -98,6 +100,22 @@ fn check_role(role: Role, node: &NodeName, state: &StateDir) -> anyhow::Result<(
         ),
         _ => Ok(()),
     }
+}
+
+/// A prefix that the node holds and may not hold any more is not given up by a restart: its routes stay until an operator decides.
+fn check_fence(settings: &Settings, state: &StateDir) -> anyhow::Result<()> {
+    let fence = Fence::around(&settings.accept_pools);
+    for claim in state.claims()? {
+        fence.check(&claim).map_err(|outside| {
+            let (node, pool) = (&settings.node, &claim.pool.name);
+            anyhow::anyhow!(
+                "{outside}, and this node holds a prefix of it: add it to accept-pools (--accept-pools), or let the node give \
+                 the prefix back first (`sextant node forget {node} --pool {pool}`) and undo its changes to this host \
+                 (`sextant-agent cleanup`)"
+            )
+        })?;
+    }
+    Ok(())
 }
 
 /// Checks that the configured uplinks exist, or else that the engine can determine them.

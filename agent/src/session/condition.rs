@@ -30,13 +30,15 @@ pub(super) struct Reporting {
     duplicate: Option<String>,
     /// Pools of which this node has no prefix.
     missing: Vec<Finding>,
+    /// Pools and prefixes that the controllers sent, and that `accept-pools` leaves out.
+    left_out: Option<Finding>,
 }
 
 impl Reporting {
     /// To these.
     pub(super) fn new(condition: watch::Sender<Condition>, problems: Problems) -> Self {
         let (loops, failures) = (Loops::default(), Outages::default());
-        Self { condition, problems, loops, failures, duplicate: None, missing: Vec::new() }
+        Self { condition, problems, loops, failures, duplicate: None, missing: Vec::new(), left_out: None }
     }
 
     /// The controller has answered on the stream.
@@ -87,6 +89,14 @@ impl Reporting {
         self.update_problems();
     }
 
+    /// What of the view is left out.
+    pub(super) fn set_left_out(&mut self, left_out: Option<Finding>) {
+        if self.left_out != left_out {
+            self.left_out = left_out;
+            self.update_problems();
+        }
+    }
+
     /// Reports the session's problems while the connection lasts, since a loop may have ended.
     pub(super) fn update_problems(&mut self) {
         self.report_problems(None);
@@ -115,6 +125,7 @@ impl Reporting {
             Some(why) => Some(Finding::unready("duplicate-agent", why.clone(), "")),
             None => self.loops.problem(Instant::now()),
         };
-        self.problems.report(Component::Session, found.into_iter().chain(self.missing.clone()).collect());
+        let lasting = self.missing.iter().chain(&self.left_out).cloned();
+        self.problems.report(Component::Session, found.into_iter().chain(lasting).collect());
     }
 }

@@ -29,7 +29,7 @@ use sextant_proto::{BgpNeighbour, Claim, Epoch};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    cluster::Input,
+    cluster::{Fence, Input},
     engine::Report,
     problems::Problems,
     settings::{ControllerUrl, Role, Settings},
@@ -77,6 +77,7 @@ pub struct Session {
     identity: Identity,
     held: Held,
     missing: Missing,
+    fence: Fence,
     picture: Picture,
     reporters: Reporters,
     reporting: Reporting,
@@ -134,6 +135,7 @@ impl Session {
         let identity = Identity::new(settings.node.clone(), state.node_id()?, settings.pools.clone());
         let known = settings.controllers.iter().filter_map(ControllerUrl::literal_address).collect();
         let held = Held::stored(state, settings.pools.clone())?;
+        let fence = Fence::around(&settings.accept_pools);
         let ndp_proxy = settings.ndp.is_some();
         let session = Self {
             settings,
@@ -141,7 +143,8 @@ impl Session {
             identity,
             held,
             missing: Missing::default(),
-            picture: Picture::new(known, input),
+            picture: Picture::new(fence.clone(), known, input),
+            fence,
             reporters: Reporters { engine: report, bgp, problems: problems.watch(), ndp_proxy },
             reporting: Reporting::new(condition, problems),
             answers,
@@ -231,6 +234,10 @@ impl Session {
                 Ok(())
             }
             ClaimOutcome::Granted(claim) => {
+                if let Err(outside) = self.fence.check(&claim) {
+                    self.missing.refused(wish.clone(), format!("a controller granted it, but {outside}"));
+                    return Ok(());
+                }
                 let stored = match self.held.claims().contains(&claim) {
                     true => Ok(()),
                     false => self.granted(claim, wish.held.is_none()),

@@ -5,7 +5,7 @@ use std::{net::Ipv6Addr, sync::Arc};
 use sextant_proto::{Claim, NodeName};
 use tokio::sync::watch;
 
-use crate::cluster::{Input, View};
+use crate::cluster::{Fence, Input, View};
 
 /// The view, and the addresses of the controllers.
 pub(super) struct Picture {
@@ -16,8 +16,8 @@ pub(super) struct Picture {
 
 impl Picture {
     /// Without a view yet; `controllers` are those that the settings name by address. It is published on `input`.
-    pub(super) fn new(controllers: Vec<Ipv6Addr>, input: watch::Sender<Input>) -> Self {
-        Self { view: View::default(), controllers, input }
+    pub(super) fn new(fence: Fence, controllers: Vec<Ipv6Addr>, input: watch::Sender<Input>) -> Self {
+        Self { view: View::within(fence), controllers, input }
     }
 
     /// Publishes it with this node's claims; `withdrawn` is whether the node should have no routes to peers.

@@ -199,6 +199,7 @@ impl Session {
     /// Shows the view to the protocol and to the other components.
     fn show_view(&mut self, following: &mut Following<'_>) -> Result<(), Ended> {
         self.missing.view_changed(&self.picture.view);
+        self.reporting.set_left_out(self.picture.view.left_out());
         let effect = following.protocol.on_view(&self.picture.view);
         self.publish(following.protocol.withdrawn());
         effect.map_or(Ok(()), |effect| self.perform(effect, following))

@@ -36,6 +36,10 @@ pub(super) struct Keys {
     #[arg(long, env = "SEXTANT_POOL", value_name = "NAME,NAME…", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "one_or_several")]
     pub(super) pool: Option<Vec<String>>,
+    /// The only prefixes that this node claims from and routes to, whatever a controller sends [default: all]
+    #[arg(long, env = "SEXTANT_ACCEPT_POOLS", value_name = "PREFIX,PREFIX…", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "one_or_several")]
+    pub(super) accept_pools: Option<Vec<String>>,
     /// Length of this host's prefix in its primary pool, 1 to 126 [default: as the pool defines]
     #[arg(long, env = "SEXTANT_HOST_LEN", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -21,7 +21,7 @@ use std::{
 
 use sextant_daemon::{LogFormat, SettingsError, layered};
 use sextant_proto::{
-    NodeName, PoolName, convert::MOST_POOLS, is_link_name, link_name_octets, link_name_text,
+    NodeName, PoolName, Prefix, convert::MOST_POOLS, is_link_name, link_name_octets, link_name_text,
 };
 
 use bgp::BgpKeys;
@@ -64,6 +64,8 @@ pub struct Settings {
     pub role: Role,
     /// The pools to claim from, the primary one first; empty: the controller chooses one.
     pub pools: Vec<PoolName>,
+    /// The prefixes that it claims from and routes to, whatever a controller sends; empty: all.
+    pub accept_pools: Vec<Prefix>,
     /// The length of its host prefix in the primary pool, if not the pool's default.
     pub host_len: Option<u32>,
     /// The directory of the agent's persistent state.
@@ -175,6 +177,7 @@ impl CommandLine {
             node: node.parse().map_err(|error| value("--node", &node, &error))?,
             role,
             pools: pools(&keys.pool.unwrap_or_default())?,
+            accept_pools: accept_pools(&keys.accept_pools.unwrap_or_default())?,
             host_len: host_len(keys.host_len)?,
             state_dir,
             http: keys.http.unwrap_or_else(|| SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 7302))),
@@ -223,6 +226,11 @@ fn pools(names: &[String]) -> Result<Vec<PoolName>, Invalid> {
         pools.push(pool);
     }
     Ok(pools)
+}
+
+fn accept_pools(prefixes: &[String]) -> Result<Vec<Prefix>, Invalid> {
+    let prefix = |it: &String| it.trim().parse().map_err(|error| value("--accept-pools", it, &error));
+    prefixes.iter().map(prefix).collect()
 }
 
 fn host_len(asked: Option<u32>) -> Result<Option<u32>, Invalid> {

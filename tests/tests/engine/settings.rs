@@ -95,6 +95,7 @@ const OTHERS: [&str; 33] = [
     "--node",
     "--routes-resync",
     "--state-dir",
+    "--accept-pools",
     "--join-token-file",
     "--tls-ca",
     "--tls-cert",

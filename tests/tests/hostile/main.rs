@@ -3,5 +3,6 @@
 
 mod announcements;
 mod arbitrary;
+mod fence;
 mod node;
 mod streams;

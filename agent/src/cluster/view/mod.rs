@@ -9,6 +9,8 @@ use std::{
 
 use sextant_proto::{Control, Epoch, Incarnation, Mark, NodeName, Peer, Pool, PoolName, Prefix, Revision};
 
+use super::fence::{Fence, LeftOut};
+use crate::problems::Finding;
 use known::{KnownPeer, KnownPool};
 
 /// All pools and nodes of the cluster, as far as they were received.
@@ -25,6 +27,9 @@ pub struct View {
     control: Control,
     /// The present stream began with a snapshot from a controller that was current.
     current: bool,
+    /// Nothing outside it is taken in.
+    fence: Fence,
+    left_out: LeftOut,
     pools: BTreeMap<PoolName, KnownPool>,
     peers: BTreeMap<NodeName, KnownPeer>,
 }
@@ -89,6 +94,16 @@ pub struct Gap {
 }
 
 impl View {
+    /// Without anything yet, and never with a pool or a claim that is outside the fence.
+    pub fn within(fence: Fence) -> Self {
+        Self { fence, ..Self::default() }
+    }
+
+    /// The problem that controllers have sent what is outside the fence.
+    pub(crate) fn left_out(&self) -> Option<Finding> {
+        self.left_out.finding(&self.fence)
+    }
+
     /// The store it is of, once known.
     pub fn incarnation(&self) -> Option<Incarnation> {
         self.incarnation
@@ -221,6 +236,7 @@ impl View {
         match change {
             Change::Pool(pool) => self.take_pool(pool, true),
             Change::PoolRemoved(name) => {
+                self.left_out.pool_removed(&name);
                 self.pools.remove(&name);
             }
             Change::Peer(peer) => {
@@ -237,6 +253,7 @@ impl View {
 
     /// The present store has ended all claims of a node. What only an earlier store had is kept (DESIGN I6).
     fn end_peer(&mut self, name: &NodeName) {
+        self.left_out.peer_removed(name);
         let Some(known) = self.peers.get_mut(name) else { return };
         known.end_registered(&[]);
         if !known.keep_earlier() {
@@ -247,12 +264,17 @@ impl View {
     /// Takes a pool of the present store. A record older than a confirmed one is ignored.
     fn take_pool(&mut self, pool: Pool, newer: bool) {
         if newer || self.pools.get(&pool.name).is_none_or(|known| !known.confirmed) {
+            if !self.left_out.keep_pool(&self.fence, &pool) {
+                self.pools.remove(&pool.name);
+                return;
+            }
             self.pools.insert(pool.name.clone(), KnownPool { it: Arc::new(pool), confirmed: true });
         }
     }
 
     /// Takes a node of the present store. A record older than a confirmed one is ignored.
     fn take_peer(&mut self, peer: Peer, newer: bool) {
+        let peer = self.left_out.keep_claims(&self.fence, peer);
         match self.peers.get_mut(&peer.name) {
             Some(known) if !newer && known.is_confirmed() => {}
             Some(known) => known.take(peer),
@@ -264,6 +286,7 @@ impl View {
     fn drop_absent(&mut self, snapshot: &Snapshot) {
         let pools: BTreeSet<&PoolName> = snapshot.pools.iter().map(|pool| &pool.name).collect();
         let peers: BTreeSet<&NodeName> = snapshot.peers.iter().map(|peer| &peer.name).collect();
+        self.left_out.keep(&pools, &peers);
         self.pools.retain(|name, known| !known.confirmed || pools.contains(name));
         self.peers.values_mut().for_each(KnownPeer::forget_registrations);
         self.peers.retain(|name, known| peers.contains(name) || known.keep_earlier());

@@ -323,3 +323,43 @@ fn a_claim_that_the_next_store_gives_to_another_node_goes_also_beside_another_on
         assert_eq!(prefixes(&view, 1), ["fd00:0:0:a::/64"]);
     }
 }
+
+#[test]
+fn nothing_outside_the_fence_is_taken_in_and_it_is_named_until_it_is_gone() {
+    let pool =
+        |name: &str, prefix: &str| Pool::new(name.parse().unwrap(), prefix.parse().unwrap(), 64, 80).unwrap();
+    let pools = |view: &View| view.pools().map(|pool| pool.name.to_string()).collect::<Vec<_>>();
+    let found = |view: &View| view.left_out().map(|it| it.saw);
+    let (store, fence) = (Store::new(), Fence::around(&["2001:db8::/32".parse().unwrap()]));
+    let mut view = View::within(fence);
+    let stranger = peer(2).with_each_claim(|claim| claim.prefix = "2606:4700:0:2::/64".parse().unwrap());
+    view.apply_snapshot(Snapshot {
+        pools: vec![pool("main", "2001:db8::/32"), pool("rogue", "2606:4700::/32")],
+        peers: vec![peer(1), stranger.clone()],
+        ..store.snapshot(5, &[])
+    });
+    assert_eq!(pools(&view), ["main"]);
+    assert!(view.peer(&name(2)).is_none_or(|peer| peer.claims.is_empty()));
+    assert_eq!(view.peer(&name(1)).unwrap().claims.len(), 1);
+    let expected =
+        "the controllers sent pool rogue 2606:4700::/32, outside accept-pools (2001:db8::/32): not routed";
+    assert_eq!(found(&view).unwrap(), expected, "its claims are not named one by one");
+
+    // A pool grows over the edge: its former definition counts no more, and the claims inside stay.
+    let grown = Change::Pool(pool("main", "2001:d00::/24"));
+    view.apply_delta(delta(5, 6, vec![grown, Change::PoolRemoved("rogue".parse().unwrap())])).unwrap();
+    assert!(pools(&view).is_empty());
+    assert_eq!(view.peer(&name(1)).unwrap().claims.len(), 1);
+    assert!(found(&view).unwrap().contains("pool main 2001:d00::/24 and 1 others"), "{:?}", found(&view));
+    let back = vec![Change::Pool(pool("main", "2001:db8::/32")), Change::Peer(peer(2))];
+    view.apply_delta(delta(6, 7, back)).unwrap();
+    assert_eq!((pools(&view), found(&view)), (vec!["main".to_owned()], None));
+    // What a snapshot has no longer is named no longer, and neither is a node that is removed.
+    view.apply_delta(delta(7, 8, vec![Change::Peer(stranger)])).unwrap();
+    assert!(found(&view).unwrap().contains("prefix 2606:4700:0:2::/64 of node host2"), "{:?}", found(&view));
+    let mut gone = view.clone();
+    gone.apply_delta(delta(8, 9, vec![Change::PeerRemoved(name(2))])).unwrap();
+    assert_eq!(found(&gone), None);
+    view.apply_snapshot(store.snapshot(9, &[1]));
+    assert_eq!(found(&view), None);
+}

@@ -65,6 +65,7 @@ fn peer(n: u8) -> Peer {
 
 fn settings() -> Settings {
     Settings {
+        accept_pools: Vec::new(),
         controllers: vec![],
         tls: None,
         node: "h1".parse().unwrap(),

@@ -269,6 +269,7 @@ fn runtime() -> anyhow::Result<Runtime> {
 
 fn settings(resync_secs: u32) -> anyhow::Result<Settings> {
     Ok(Settings {
+        accept_pools: Vec::new(),
         controllers: Vec::new(),
         tls: None,
         node: "h1".parse()?,
