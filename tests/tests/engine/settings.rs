@@ -68,7 +68,8 @@ const CHANGES: [(&str, &str, Outcome); 14] = [
 ];
 
 /// The other flags: they name no object on the host, none that an earlier start leaves behind, or one of Docker's.
-const OTHERS: [&str; 33] = [
+const OTHERS: [&str; 34] = [
+    "--accept-pools",
     "--bridge-advertise",
     "--bridge-create",
     "--config",
@@ -95,7 +96,6 @@ const OTHERS: [&str; 33] = [
     "--node",
     "--routes-resync",
     "--state-dir",
-    "--accept-pools",
     "--join-token-file",
     "--tls-ca",
     "--tls-cert",
