@@ -8,6 +8,7 @@ use sextant_join::Wish;
 
 use crate::{
     certificates::{Certificate, Own},
+    controllers::Controllers,
     join,
     settings::{Settings, Tls},
 };
@@ -24,7 +25,7 @@ pub(crate) struct Access {
 ///
 /// # Errors
 /// If there is no certificate, or it cannot be used.
-pub(crate) async fn access(settings: Settings) -> anyhow::Result<Access> {
+pub(crate) async fn access(settings: Settings, controllers: &Controllers) -> anyhow::Result<Access> {
     let own = match &settings.tls {
         None => return Ok(Access { dial: Arc::new(Tcp), certificate: None, settings }),
         Some(Tls::Files(_)) => None,
@@ -50,11 +51,8 @@ pub(crate) async fn access(settings: Settings) -> anyhow::Result<Access> {
     );
     let settings =
         own.as_ref().map_or(Ok(settings.clone()), |own| with_wish(settings.clone(), own.wish()))?;
-    let own = own.map(|directory| Own {
-        directory,
-        controllers: settings.controllers.clone(),
-        node: settings.node.clone(),
-    });
+    let own =
+        own.map(|directory| Own { directory, controllers: controllers.clone(), node: settings.node.clone() });
     let dial = Arc::new(TlsDial::new(credentials.clone()));
     Ok(Access { dial, certificate: Some(Certificate { credentials, own }), settings })
 }

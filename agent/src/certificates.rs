@@ -21,8 +21,9 @@ use sextant_join::{Directory, JoinError, renew, return_with, schedule};
 use sextant_proto::NodeName;
 
 use crate::{
+    controllers::Controllers,
     problems::{Component, Finding, Problems},
-    settings::{ControllerUrl, Tls},
+    settings::Tls,
 };
 
 /// How often the time is looked at: clocks are set.
@@ -50,7 +51,7 @@ pub(crate) struct CertificateKeeper {
 /// The certificate that the agent renews itself.
 pub(crate) struct Own {
     pub(crate) directory: Directory,
-    pub(crate) controllers: Vec<ControllerUrl>,
+    pub(crate) controllers: Controllers,
     pub(crate) node: NodeName,
 }
 
@@ -114,10 +115,10 @@ impl CertificateKeeper {
         let Own { directory, controllers, node } = own;
         if has_ended {
             let dial = TlsDial::anonymous(self.credentials.clone());
-            return return_with(directory, controllers, node, &dial).await;
+            return return_with(directory, &controllers.in_order(), node, &dial).await;
         }
         let dial = TlsDial::new(self.credentials.clone());
-        renew(directory, controllers, node, &dial).await
+        renew(directory, &controllers.in_order(), node, &dial).await
     }
 
     fn report(&self, holder: &Holder, failure: Option<&str>, now: SystemTime) {

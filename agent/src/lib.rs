@@ -20,6 +20,7 @@ mod certificates;
 pub mod cleanup;
 pub mod cluster;
 pub mod containers;
+pub mod controllers;
 mod damping;
 mod deadline;
 pub mod docker;

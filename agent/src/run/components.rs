@@ -13,6 +13,7 @@ use crate::{
     bgp::{self, Speaker},
     cluster::Input,
     containers::{ContainerLooks, ContainerWatch},
+    controllers::Controllers,
     docker::DockerNetwork,
     docker_bridge::DockerBridge,
     engine::{Engine, Report},
@@ -65,6 +66,7 @@ impl Agent {
     /// If the state cannot be read.
     pub fn assemble(
         settings: Settings,
+        controllers: Controllers,
         kernel: Arc<dyn Kernel>,
         state: Arc<StateDir>,
         dial: SharedDial,
@@ -194,7 +196,7 @@ impl Agent {
             problems: problems.clone(),
             answers: inquiries,
         };
-        let (session, shutdown_notice) = Session::new(settings, dial, state, ends)?;
+        let (session, shutdown_notice) = Session::new(settings, controllers, dial, state, ends)?;
         Ok(Self {
             report,
             condition,

@@ -20,6 +20,7 @@ use crate::{
     access::{Access, access},
     certificates::CertificateKeeper,
     cluster::Fence,
+    controllers::Controllers,
     doctor,
     host::{exclusive::Exclusive, privilege, roles},
     kernel::{Kernel, NetlinkKernel},
@@ -51,15 +52,16 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
     let exclusive = Exclusive::lock()?;
     check_role(settings.role, &settings.node, &state)?;
     check_fence(&settings, &state)?;
+    let controllers = Controllers::new(&settings, state.clone());
     let watchdog = Watchdog::from_environment();
     let mut stop = std::pin::pin!(stop);
     let access = tokio::select! {
-        access = access(settings) => access?,
+        access = access(settings, &controllers) => access?,
         // A host that is to join waits for a controller.
         () = &mut stop => return Ok(()),
     };
     let Access { settings, dial, certificate } = access;
-    let agent = Agent::assemble(settings.clone(), kernel, state, dial, watchdog.heartbeat())?;
+    let agent = Agent::assemble(settings.clone(), controllers, kernel, state, dial, watchdog.heartbeat())?;
     let problems = agent.problems.clone();
     let (ready_tx, readiness) = watch::channel(problems.watch().borrow().readiness());
     let metrics = agent.metrics();

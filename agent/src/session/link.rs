@@ -136,6 +136,8 @@ pub(super) enum Incoming {
     },
     /// An operator's question with its number; none if this agent does not support it.
     Question(u64, Option<Question>),
+    /// Where all controllers are reached.
+    Controllers(Vec<String>),
     /// The controller has lost its store.
     Stale,
     /// A part of a snapshot, or a keepalive.
@@ -288,6 +290,7 @@ impl SyncStream {
                 Ok(Incoming::Fenced { reason: fenced.reason, epoch })
             }
             Some(M::Question(question)) => Ok(Incoming::Question(question.id, questions::parse(&question))),
+            Some(M::Controllers(controllers)) => Ok(Incoming::Controllers(controllers.urls)),
             Some(M::Keepalive(keepalive)) if keepalive.stale => Ok(Incoming::Stale),
             Some(M::Keepalive(_)) | None => Ok(Incoming::Nothing),
         }

@@ -30,6 +30,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     cluster::{Fence, Input},
+    controllers::Controllers,
     engine::Report,
     problems::Problems,
     settings::{ControllerUrl, Role, Settings},
@@ -73,6 +74,7 @@ pub(crate) struct Ends {
 /// The session with the controllers.
 pub struct Session {
     settings: Settings,
+    controllers: Controllers,
     dial: SharedDial,
     identity: Identity,
     held: Held,
@@ -126,6 +128,7 @@ impl Session {
     /// If the state cannot be read.
     pub(crate) fn new(
         settings: Settings,
+        controllers: Controllers,
         dial: SharedDial,
         state: Arc<StateDir>,
         ends: Ends,
@@ -139,6 +142,7 @@ impl Session {
         let ndp_proxy = settings.ndp.is_some();
         let session = Self {
             settings,
+            controllers,
             dial,
             identity,
             held,
@@ -161,7 +165,7 @@ impl Session {
     pub async fn run(mut self) -> Result<(), StateError> {
         let (mut backoff, mut fenced) = (Backoff::default(), false);
         loop {
-            for endpoint in self.settings.controllers.clone() {
+            for endpoint in self.controllers.in_order() {
                 let started = Instant::now();
                 let Err(ended) = self.connect_and_follow(&endpoint).await;
                 let controller = endpoint.to_string();

@@ -139,6 +139,10 @@ impl Session {
             }
             Incoming::Question(id, question) => self.answer_question(id, question, following).await,
             Incoming::Fenced { reason, epoch } => Err(Ended::Fenced { reason, epoch }),
+            Incoming::Controllers(urls) => {
+                self.controllers.told(&urls);
+                Ok(())
+            }
             Incoming::Stale => self.try_another_controller(),
             Incoming::Nothing => Ok(()),
         }
@@ -166,7 +170,7 @@ impl Session {
 
     /// Ends the stream if other controllers are configured: one without its store is better than none.
     fn try_another_controller(&self) -> Result<(), Ended> {
-        if self.settings.controllers.len() > 1 { Err(LinkError::Stale.into()) } else { Ok(()) }
+        if self.controllers.in_order().len() > 1 { Err(LinkError::Stale.into()) } else { Ok(()) }
     }
 
     /// Another claim was asked for while the stream lasts. A refusal changes nothing of the others.

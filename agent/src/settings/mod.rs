@@ -56,6 +56,8 @@ const MAIN_TABLE: u32 = 254;
 pub struct Settings {
     /// The controllers, in the order in which they are tried.
     pub controllers: Vec<ControllerUrl>,
+    /// Plain text may leave this host.
+    pub insecure: bool,
     /// How TLS is spoken; plain text without.
     pub tls: Option<Tls>,
     /// This node's name.
@@ -173,6 +175,7 @@ impl CommandLine {
         let tls = tls::tls(keys.tls, keys.join_token_file, &urls, &state_dir)?;
         Ok(Settings {
             controllers: controllers(&urls, tls.is_some(), insecure)?,
+            insecure,
             tls,
             node: node.parse().map_err(|error| value("--node", &node, &error))?,
             role,

@@ -6,6 +6,7 @@ mod advertised;
 mod boot;
 mod brake;
 mod claims;
+mod controllers;
 mod error;
 mod held;
 mod ledger;
@@ -24,6 +25,7 @@ use sextant_proto::NodeId;
 
 pub use boot::{Uptime, boot_id};
 pub use brake::{KeptBrake, KeptDeparture};
+pub use controllers::ToldControllers;
 pub use error::StateError;
 pub use held::Checked;
 pub use ledger::{BridgeAddress, Exported, Ledger, LinkIndices, MadeBridge};

@@ -1,5 +1,6 @@
 //! The other controllers on the same store: the acks of their agents, and their problems.
 
+mod addresses;
 mod calls;
 
 use std::{
@@ -13,6 +14,7 @@ use std::{
 use futures::future::join_all;
 use sextant_identity::SharedDial;
 use sextant_proto::{NodeName, Problem, v1};
+use tokio::sync::watch;
 
 use crate::{
     acks::{Acks, Refresh},
@@ -24,6 +26,7 @@ use crate::{
 
 use calls::{Calls, Report};
 
+pub use addresses::{Reached, urls};
 pub use calls::AskError;
 
 /// How often the list of controllers is read.
@@ -44,6 +47,8 @@ pub struct OtherControllers {
     unregistered: Arc<Mutex<Vec<Unregistered>>>,
     /// Controllers by id that the store lists or has listed: a controller without its store is no longer listed.
     known: Arc<Mutex<BTreeMap<String, Known>>>,
+    /// Where all controllers are reached.
+    reached: watch::Sender<Arc<Vec<Reached>>>,
 }
 
 /// A controller that was listed.
@@ -75,7 +80,8 @@ impl OtherControllers {
     /// The controllers in `index` except `me`, reached by `dial`; the acks that they report go to `acks`.
     pub fn new(index: Index, acks: Acks, me: Identity, dial: SharedDial) -> Self {
         let (calls, duplicates, known) = (Calls::new(dial), Arc::default(), Arc::default());
-        Self { index, acks, me, calls, duplicates, unregistered: Arc::default(), known }
+        let reached = watch::Sender::new(Arc::default());
+        Self { index, acks, me, calls, duplicates, unregistered: Arc::default(), known, reached }
     }
 
     /// Follows the list of controllers in the store; never ends.
@@ -85,8 +91,25 @@ impl OtherControllers {
     pub async fn follow(self) -> Result<(), Infallible> {
         loop {
             self.update_known();
+            self.update_reached();
             tokio::time::sleep(LIST).await;
         }
+    }
+
+    /// Where all controllers are reached, and its changes.
+    pub(crate) fn reached(&self) -> watch::Receiver<Arc<Vec<Reached>>> {
+        self.reached.subscribe()
+    }
+
+    fn update_reached(&self) {
+        let now = self.index.read(|state| addresses::of(state, &self.me));
+        self.reached.send_if_modified(|before| {
+            let changed = **before != now;
+            if changed {
+                *before = Arc::new(now);
+            }
+            changed
+        });
     }
 
     /// Queries all of them, and stores their reports. Returns whether there are any.

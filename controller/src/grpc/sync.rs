@@ -3,7 +3,7 @@
 //! Each stream is a cursor into the ring of the index. It has no task of its own: it exists as long as the call, and works
 //! when it is polled.
 
-use std::{collections::VecDeque, net::SocketAddr, time::Duration};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::{Stream, future::Either, stream};
 use sextant_proto::{
@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     claims::{Announcement, HolderError},
+    controllers::{Reached, urls},
     doubts::Knows,
     index::Since,
     questions::Channel,
@@ -69,7 +70,8 @@ pub(super) async fn open(
     let attachment = admission::admit(&services, follower.node(), &hello, from).await?;
     services.sessions.shows(follower.node(), caller.node().map_or("", |(_, serial)| serial));
     let (taker, polls) = (attachment.taker(), services.sessions.down_after() / POLLS_PER_DOWN);
-    let session = Session::begin(services, follower, attachment, denials, &hello, inbound).await;
+    let over_tls = matches!(caller, Principal::Member(_));
+    let session = Session::begin(services, follower, attachment, denials, over_tls, &hello, inbound).await;
     let messages = |mut session: Session| async move { session.next().await.map(|item| (item, session)) };
     Ok(Either::Right(taker.count(polls, stream::unfold(session, messages))))
 }
@@ -91,6 +93,9 @@ struct Session {
     changes: watch::Receiver<Revision>,
     /// Changes of which nodes are revoked.
     denials: watch::Receiver<Revision>,
+    /// Changes of where controllers are reached.
+    reached: watch::Receiver<Arc<Vec<Reached>>>,
+    over_tls: bool,
     keepalive: Interval,
     attachment: Attachment,
     channel: Channel,
@@ -103,6 +108,7 @@ impl Session {
         follower: Follower,
         attachment: Attachment,
         denials: watch::Receiver<Revision>,
+        over_tls: bool,
         hello: &v1::Hello,
         inbound: Streaming<v1::AgentMessage>,
     ) -> Self {
@@ -112,6 +118,8 @@ impl Session {
         let mut session = Self {
             changes: services.index.subscribe(),
             denials,
+            reached: services.others.reached(),
+            over_tls,
             attachment,
             channel: services.questions.channel(follower.node()),
             version: convert::text(hello.version.clone()),
@@ -141,6 +149,15 @@ impl Session {
             silence_ms: millis(period * SILENT_KEEPALIVES),
             version: VERSION.into(),
         }));
+        self.push_controllers();
+    }
+
+    /// Where the controllers are reached, once that is known.
+    fn push_controllers(&mut self) {
+        let urls = urls(&self.reached.borrow_and_update(), self.over_tls);
+        if !urls.is_empty() {
+            self.outbound.push_back(ToAgent::Controllers(v1::Controllers { urls }));
+        }
     }
 
     /// Deltas after the revision of the hello, or a snapshot.
@@ -235,6 +252,7 @@ impl Session {
                 changed.map_err(|_| Status::unavailable("the controller is stopping"))?;
                 self.follower.check_denials(&self.services)?;
             }
+            Ok(()) = self.reached.changed() => self.push_controllers(),
             _ = self.keepalive.tick() => {
                 if self.attachment.silence() >= keepalive_period(&self.services) * SILENT_KEEPALIVES {
                     return Err(Status::deadline_exceeded("no message from the agent within the keepalive time-out"));

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 /// What a controller takes at its port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TlsMode {
     /// Plain text.
     Off,

@@ -12,6 +12,7 @@ mod migration;
 mod own;
 mod refusals;
 mod renewal;
+mod replaced;
 mod revoked;
 mod tokens;
 mod viewers;

@@ -15,6 +15,8 @@ pub struct Own {
     pub controllers: Vec<Controller>,
     pub hosts: Vec<Host>,
     pub lab: Lab,
+    /// The number of the controller that is asked.
+    pub front: u16,
     lifetime: String,
 }
 
@@ -50,8 +52,8 @@ impl Own {
     pub fn without_controller(test: &str, hosts: u16, lifetime: u32) -> Self {
         let lab = Lab::new(test).unwrap();
         let hosts = lab.hosts(hosts).unwrap();
-        let own =
-            Self { agents: Vec::new(), controllers: Vec::new(), hosts, lab, lifetime: lifetime.to_string() };
+        let (agents, controllers, front, lifetime) = (Vec::new(), Vec::new(), 1, lifetime.to_string());
+        let own = Self { agents, controllers, hosts, lab, front, lifetime };
         own.pki(&["init", "--name", "c1"]);
         own.pki(&["admin", "ann"]);
         own
@@ -94,7 +96,7 @@ impl Own {
         let files: Vec<_> =
             files.into_iter().flat_map(|(flag, name)| [flag.to_owned(), file(name)]).collect();
         let files: Vec<&str> = files.iter().map(String::as_str).collect();
-        self.lab.cli_at(&Self::url(1), &[&files[..], args].concat()).unwrap()
+        self.lab.cli_at(&Self::url(self.front), &[&files[..], args].concat()).unwrap()
     }
 
     /// Runs `sextant` as ann, an admin; it must succeed.

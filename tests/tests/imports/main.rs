@@ -21,6 +21,7 @@ const AGENT: &[&str] = &[
     "state",
     "log_limiter",
     "problems",
+    "controllers",
     "certificates",
     "join",
     "access",

@@ -6,6 +6,7 @@ use clap::Parser;
 use futures::Stream;
 use hyper_util::rt::TokioIo;
 use sextant_agent::{
+    controllers::Controllers,
     kernel::fake::FakeKernel,
     run::Agent,
     settings::{CommandLine as AgentLine, Settings as AgentSettings},
@@ -131,7 +132,9 @@ pub async fn agent(
 ) -> anyhow::Result<()> {
     let dial = Arc::new(SimulatedDial { network, from: Place::Host(host) });
     let state = Arc::new(StateDir::open(&settings.state_dir)?);
-    let agent = Agent::assemble(settings, Arc::new(kernel), state, dial, Heartbeat::unwatched())?;
+    let controllers = Controllers::new(&settings, state.clone());
+    let agent =
+        Agent::assemble(settings, controllers, Arc::new(kernel), state, dial, Heartbeat::unwatched())?;
     let mut tasks = Essential::default();
     let _shutdown_notice = agent.spawn(&mut tasks);
     tasks.until(std::future::pending()).await?;

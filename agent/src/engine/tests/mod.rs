@@ -66,6 +66,7 @@ fn peer(n: u8) -> Peer {
 fn settings() -> Settings {
     Settings {
         accept_pools: Vec::new(),
+        insecure: false,
         controllers: vec![],
         tls: None,
         node: "h1".parse().unwrap(),

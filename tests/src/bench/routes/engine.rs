@@ -270,6 +270,7 @@ fn runtime() -> anyhow::Result<Runtime> {
 fn settings(resync_secs: u32) -> anyhow::Result<Settings> {
     Ok(Settings {
         accept_pools: Vec::new(),
+        insecure: false,
         controllers: Vec::new(),
         tls: None,
         node: "h1".parse()?,
