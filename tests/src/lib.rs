@@ -45,6 +45,7 @@ pub mod soak;
 pub mod stub_nodes;
 
 pub use lab::{
+    authority::{Joined, OwnAuthority, tls_url},
     binary::{Build, bin},
     counters::Counters,
     daemons::{Agent, AgentOptions, CliOutput, Controller, ControllerOptions, StoreKind},

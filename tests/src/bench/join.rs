@@ -3,11 +3,13 @@
 //! Each round adds a host with a new agent. For each existing peer, the time is measured from the new agent's announcement
 //! (by its log, just before it sends the message) to the route in that peer's kernel (by netlink). Then the new host is
 //! switched off and, once its session has ended, its node is removed.
+//!
+//! With `--tls`, a second cluster with an authority of its own does the same over TLS, each join right after one of the other cluster.
 
 use std::{
     io::{IsTerminal, Write},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, ensure};
@@ -18,8 +20,8 @@ use super::{
     reference::Reference,
 };
 use crate::{
-    Agent, AgentOptions, Controller, ControllerOptions, Etcd, Host, Lab, RouteMonitor, SECONDS, StoreKind,
-    catalogue, demo::columns, lab::poll::try_poll,
+    Agent, AgentOptions, CliOutput, Controller, ControllerOptions, Etcd, Host, Lab, OwnAuthority,
+    RouteMonitor, SECONDS, StoreKind, catalogue, demo::columns, lab::poll::try_poll,
 };
 
 /// The deadline of each wait.
@@ -40,6 +42,9 @@ struct Options {
     /// Duration of the idle measurement afterwards
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=600))]
     rest: u32,
+    /// Measure a second cluster over TLS beside the one over plain text
+    #[arg(long)]
+    tls: bool,
     /// Log level of the daemons
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log: String,
@@ -52,36 +57,90 @@ struct Options {
 pub fn run() -> anyhow::Result<()> {
     let arguments = std::iter::once("tests/bench join".to_owned()).chain(catalogue::options());
     let options = Options::try_parse_from(arguments)?;
-    let cluster = Cluster::start(&options)?;
-    let mut reference = Reference::new(&cluster.lab, cluster.etcd.as_ref(), &cluster.peers[0])?;
-    let (before, began) = (cluster.usage()?, Instant::now());
-    let (mut each, mut last) = (Times::default(), Times::default());
-    let mut gone = Vec::new();
+    let mut clusters = vec![Cluster::start(&options, false)?];
+    if options.tls {
+        clusters.push(Cluster::start(&options, true)?);
+    }
+    let plain = &clusters[0];
+    let mut reference = Reference::new(&plain.lab, plain.etcd.as_ref(), &plain.peers[0])?;
+    let mut measured = clusters.iter().map(Measured::begin).collect::<anyhow::Result<Vec<_>>>()?;
     for round in 1..=options.rounds {
         progress(&format!("round {round} of {}", options.rounds));
         reference.measure()?;
-        let delays = cluster.join(&format!("j{round}"), &options.log)?;
-        delays.iter().for_each(|delay| each.push(*delay));
-        last.push(delays.into_iter().max().unwrap_or_default());
-        gone.push(format!("j{round}"));
-        cluster.forget(&mut gone)?;
+        for measured in &mut measured {
+            measured.join(&format!("j{round}"), &options.log)?;
+        }
     }
-    let (joined, wall) = (cluster.usage()?, began.elapsed());
+    measured.iter_mut().try_for_each(Measured::end)?;
     progress("");
-    print(&options, &each, &last, &reference);
-    print_usage("while hosts join", &before, &joined, wall);
+    print(&options, &measured, &reference);
+    measured.iter().for_each(|it| print_usage(&it.named("while hosts join"), &it.before, &it.after, it.wall));
     progress("idle");
-    try_poll(TIMEOUT, || {
-        cluster.forget(&mut gone)?;
-        ensure!(gone.is_empty(), "still up: {gone:?}");
-        Ok(())
-    })?;
-    let (before, began) = (cluster.usage()?, Instant::now());
+    measured.iter_mut().try_for_each(Measured::rest)?;
+    let (before, began) = (usages(&clusters)?, Instant::now());
     thread::sleep(options.rest * SECONDS);
-    let idle = cluster.usage()?;
+    let (idle, wall) = (usages(&clusters)?, began.elapsed());
     progress("");
-    print_usage("idle", &before, &idle, began.elapsed());
+    for ((measured, before), idle) in measured.iter().zip(&before).zip(&idle) {
+        print_usage(&measured.named("idle"), before, idle, wall);
+    }
     Ok(())
+}
+
+fn usages(clusters: &[Cluster]) -> anyhow::Result<Vec<Vec<Usage>>> {
+    clusters.iter().map(Cluster::usage).collect()
+}
+
+/// What a cluster's joins took.
+struct Measured<'a> {
+    cluster: &'a Cluster,
+    /// From the announcement to the route in each peer's kernel, and in the last one's; and to that from the start of the process.
+    each: Times,
+    last: Times,
+    started: Times,
+    /// Nodes that are not removed yet.
+    gone: Vec<String>,
+    before: Vec<Usage>,
+    after: Vec<Usage>,
+    began: Instant,
+    wall: Duration,
+}
+
+impl<'a> Measured<'a> {
+    fn begin(cluster: &'a Cluster) -> anyhow::Result<Self> {
+        let before = cluster.usage()?;
+        let (each, last, started) = (Times::default(), Times::default(), Times::default());
+        let (gone, after, began, wall) = (Vec::new(), before.clone(), Instant::now(), Duration::ZERO);
+        Ok(Self { cluster, each, last, started, gone, before, after, began, wall })
+    }
+
+    fn join(&mut self, name: &str, log: &str) -> anyhow::Result<()> {
+        let (delays, since_start) = self.cluster.join(name, log)?;
+        delays.iter().for_each(|delay| self.each.push(*delay));
+        self.last.push(delays.into_iter().max().unwrap_or_default());
+        self.started.push(since_start);
+        self.gone.push(name.to_owned());
+        self.cluster.forget(&mut self.gone)
+    }
+
+    fn end(&mut self) -> anyhow::Result<()> {
+        (self.after, self.wall) = (self.cluster.usage()?, self.began.elapsed());
+        Ok(())
+    }
+
+    /// Waits until no joined host is left.
+    fn rest(&mut self) -> anyhow::Result<()> {
+        try_poll(TIMEOUT, || {
+            self.cluster.forget(&mut self.gone)?;
+            ensure!(self.gone.is_empty(), "still up: {:?}", self.gone);
+            Ok(())
+        })
+    }
+
+    fn named(&self, what: &str) -> String {
+        let how = if self.cluster.authority.is_some() { ", over TLS" } else { "" };
+        format!("{what}{how}")
+    }
 }
 
 /// Announced hosts, and monitors of their kernels' routes.
@@ -92,12 +151,15 @@ struct Cluster {
     controller: Controller,
     etcd: Option<Etcd>,
     peers: Vec<Host>,
+    /// Of a cluster over TLS.
+    authority: Option<OwnAuthority>,
     lab: Lab,
 }
 
 impl Cluster {
-    fn start(options: &Options) -> anyhow::Result<Self> {
-        let lab = Lab::new("bench join")?;
+    fn start(options: &Options, tls: bool) -> anyhow::Result<Self> {
+        let lab = Lab::new(if tls { "bench join tls" } else { "bench join" })?;
+        let authority = tls.then(|| OwnAuthority::make(&lab)).transpose()?;
         progress("adding hosts");
         let peers = lab.hosts(options.hosts - 1)?;
         let log = options.log.clone();
@@ -106,23 +168,59 @@ impl Cluster {
             StoreKind::Etcd => Some(lab.etcd(3, &[])?),
         };
         let store = etcd.as_ref().map(Etcd::store);
-        let controller = lab.controller(ControllerOptions { log, store, ..ControllerOptions::default() })?;
+        let args = authority.iter().flat_map(|it| ["--pki".to_owned(), it.dir_of(1).display().to_string()]);
+        let args = args.collect();
+        let controller =
+            lab.controller(ControllerOptions { log, store, args, ..ControllerOptions::default() })?;
         controller.wait_ready(TIMEOUT)?;
-        lab.cli(&["pool", "add", "main", "2001:db8:8000::/40", "--host-len", "64"])?.succeeded()?;
+        let mut cluster =
+            Self { monitors: Vec::new(), agents: Vec::new(), controller, etcd, peers, authority, lab };
+        cluster.cli(&["pool", "add", "main", "2001:db8:8000::/40", "--host-len", "64"])?.succeeded()?;
         progress("starting agents");
-        let start = |host| lab.agent(host, agent_options(&options.log));
-        let agents = peers.iter().map(start).collect::<anyhow::Result<Vec<_>>>()?;
-        agents.iter().try_for_each(|agent| agent.announced_at(TIMEOUT).map(drop))?;
-        try_poll(TIMEOUT, || all_ready(&lab, peers.len()))?;
-        lab.cli(&["wait", "--timeout", "60s"])?.succeeded()?;
-        let monitors = peers.iter().map(|host| RouteMonitor::start(host)).collect::<anyhow::Result<_>>()?;
-        Ok(Self { monitors, agents, controller, etcd, peers, lab })
+        for host in &cluster.peers {
+            cluster.certify(host)?;
+            cluster.agents.push(cluster.agent(host, &options.log)?);
+        }
+        cluster.agents.iter().try_for_each(|agent| agent.announced_at(TIMEOUT).map(drop))?;
+        try_poll(TIMEOUT, || cluster.all_ready())?;
+        cluster.cli(&["wait", "--timeout", "60s"])?.succeeded()?;
+        cluster.monitors =
+            cluster.peers.iter().map(|host| RouteMonitor::start(host)).collect::<anyhow::Result<_>>()?;
+        Ok(cluster)
     }
 
-    /// Adds a host; returns the time until each peer has the route to it.
-    fn join(&self, name: &str, log: &str) -> anyhow::Result<Vec<Duration>> {
+    /// Runs `sextant`.
+    fn cli(&self, args: &[&str]) -> anyhow::Result<CliOutput> {
+        match &self.authority {
+            Some(authority) => authority.cli(&self.lab, 1, args),
+            None => self.lab.cli(args),
+        }
+    }
+
+    /// Gives a host its certificate, where it needs one.
+    fn certify(&self, host: &Host) -> anyhow::Result<()> {
+        self.authority.as_ref().map_or(Ok(()), |authority| authority.join_anew(&self.lab, 1, host))
+    }
+
+    fn agent(&self, host: &Host, log: &str) -> anyhow::Result<Agent> {
+        let (log, over_tls) = (log.to_owned(), self.authority.is_some());
+        self.lab.agent(host, AgentOptions { log, over_tls, ..AgentOptions::default() })
+    }
+
+    fn all_ready(&self) -> anyhow::Result<()> {
+        let listed = self.cli(&["-o", "json", "node", "list"])?.succeeded()?.stdout;
+        let nodes: serde_json::Value = serde_json::from_str(&listed)?;
+        let ready = nodes.as_array().into_iter().flatten().filter(|node| node["state"] == "ready").count();
+        ensure!(ready == self.peers.len(), "{ready} of {} nodes are ready", self.peers.len());
+        Ok(())
+    }
+
+    /// Adds a host; returns the time until each peer has the route to it, and until the last one has it since the agent's start.
+    fn join(&self, name: &str, log: &str) -> anyhow::Result<(Vec<Duration>, Duration)> {
         let host = self.lab.host(name)?;
-        let agent = self.lab.agent(&host, agent_options(log))?;
+        self.certify(&host)?;
+        let start = SystemTime::now();
+        let agent = self.agent(&host, log)?;
         let to_it = |hops: &[crate::Hop]| hops.iter().any(|hop| hop.gateway == Some(host.address()));
         let mut routed = Vec::new();
         for monitor in &self.monitors {
@@ -130,14 +228,17 @@ impl Cluster {
         }
         let announced = agent.announced_at(TIMEOUT)?;
         host.power_off()?;
+        let last = routed.iter().max().copied().unwrap_or(start);
         let delays = routed.into_iter().map(|at| at.duration_since(announced));
-        delays.collect::<Result<_, _>>().context("a peer had the route before the announcement")
+        let delays =
+            delays.collect::<Result<_, _>>().context("a peer had the route before the announcement")?;
+        Ok((delays, last.duration_since(start)?))
     }
 
     /// Removes the nodes of `gone` whose sessions have ended.
     fn forget(&self, gone: &mut Vec<String>) -> anyhow::Result<()> {
         while let Some(oldest) = gone.first() {
-            let done = self.lab.cli(&["node", "forget", "--confirm", "1", oldest])?;
+            let done = self.cli(&["node", "forget", "--confirm", "1", oldest])?;
             // This node and the later ones are still up.
             if done.code == 4 {
                 return Ok(());
@@ -172,18 +273,7 @@ fn print_usage(when: &str, before: &[Usage], after: &[Usage], wall: Duration) {
     println!("\n{}", columns(&rows, |column| column > 0));
 }
 
-fn agent_options(log: &str) -> AgentOptions {
-    AgentOptions { log: log.to_owned(), ..AgentOptions::default() }
-}
-
-fn all_ready(lab: &Lab, count: usize) -> anyhow::Result<()> {
-    let nodes = lab.cli_json(&["node", "list"])?;
-    let ready = nodes.as_array().into_iter().flatten().filter(|node| node["state"] == "ready").count();
-    ensure!(ready == count, "{ready} of {count} nodes are ready");
-    Ok(())
-}
-
-fn print(options: &Options, each: &Times, last: &Times, reference: &Reference) {
+fn print(options: &Options, measured: &[Measured<'_>], reference: &Reference) {
     let build = if cfg!(debug_assertions) { "debug build" } else { "release build" };
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let Options { hosts, rounds, log, store, .. } = options;
@@ -198,14 +288,28 @@ fn print(options: &Options, each: &Times, last: &Times, reference: &Reference) {
         let [p50, p99] = [50, 99].map(|percent| millis(times.percentile(percent)));
         vec![name.to_owned(), times.len().to_string(), p50, p99]
     };
-    let rows = [
-        ["", "measured", "p50", "p99"].map(str::to_owned).to_vec(),
-        row("announcement → route in a peer's kernel", each),
-        row("announcement → route in all peers' kernels", last),
+    let mut rows = vec![["", "measured", "p50", "p99"].map(str::to_owned).to_vec()];
+    for it in measured {
+        rows.extend([
+            row(&it.named("announcement → route in a peer's kernel"), &it.each),
+            row(&it.named("announcement → route in all peers' kernels"), &it.last),
+            row(&it.named("start of the agent → route in all peers' kernels"), &it.started),
+        ]);
+    }
+    rows.extend([
         row("one store commit", &reference.commits),
         row("one round trip (TCP)", &reference.round_trips),
-    ];
+    ]);
     println!("{}", columns(&rows, |column| column > 0));
+    let p99 = |times: &Times| times.percentile(99).as_secs_f64();
+    if let [plain, tls] = measured {
+        let (announced, started) =
+            (p99(&tls.each) / p99(&plain.each), p99(&tls.started) / p99(&plain.started));
+        println!(
+            "\np99 over TLS / over plain text = {announced:.2}, from the start of the agent {started:.2}   (target: at most 1.3)"
+        );
+    }
+    let each = &measured[0].each;
     let unit = reference.commits.percentile(50) + reference.round_trips.percentile(50);
     let ratio = each.percentile(99).as_secs_f64() / unit.as_secs_f64();
     println!("\np99 / (commit + round trip, p50) = {ratio:.1}   (target: at most 5)");

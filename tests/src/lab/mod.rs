@@ -5,6 +5,7 @@
 //! a pipe of which only this process holds the other end. When this process ends, however that happens, the reaper removes
 //! the lab.
 
+pub mod authority;
 pub mod binary;
 pub mod clock;
 pub mod counters;

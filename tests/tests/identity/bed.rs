@@ -89,7 +89,7 @@ impl Bed {
 
     /// The URL of the controller.
     pub fn url(&self) -> String {
-        self.controllers[0].url().replace("http://", "https://")
+        self.controllers[0].tls_url()
     }
 
     /// Starts the agent of a host with these files.

@@ -1,30 +1,22 @@
 //! A cluster with an authority of its own, by the commands of docs/identity.md.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use sextant_tests::{
-    Agent, AgentOptions, Build, CliOutput, Controller, ControllerOptions, Host, Lab, SECONDS, poll,
+    Agent, AgentOptions, CliOutput, Controller, ControllerOptions, Host, Joined, Lab, OwnAuthority, SECONDS,
+    poll, tls_url,
 };
 
 pub struct Own {
     pub agents: Vec<Agent>,
     pub controllers: Vec<Controller>,
     pub hosts: Vec<Host>,
+    pub authority: OwnAuthority,
     pub lab: Lab,
     /// The number of the controller that is asked.
     pub front: u16,
     lifetime: String,
-}
-
-/// The outcome of `sextant-agent join`.
-#[derive(Debug)]
-pub struct Joined {
-    pub is_done: bool,
-    pub text: String,
 }
 
 impl Own {
@@ -52,28 +44,23 @@ impl Own {
     pub fn without_controller(test: &str, hosts: u16, lifetime: u32) -> Self {
         let lab = Lab::new(test).unwrap();
         let hosts = lab.hosts(hosts).unwrap();
+        let authority = OwnAuthority::make(&lab).unwrap();
         let (agents, controllers, front, lifetime) = (Vec::new(), Vec::new(), 1, lifetime.to_string());
-        let own = Self { agents, controllers, hosts, lab, front, lifetime };
-        own.pki(&["init", "--name", "c1"]);
-        own.pki(&["admin", "ann"]);
-        own
+        Self { agents, controllers, hosts, authority, lab, front, lifetime }
     }
 
     /// The directory of the authority of the controller with this number.
     pub fn pki_dir(&self, number: u16) -> PathBuf {
-        let dir = self.lab.dir().join("pki");
-        if number == 1 { dir } else { dir.join(format!("c{number}")) }
+        self.authority.dir_of(number)
     }
 
     /// Runs `sextant-controller pki`.
     pub fn pki(&self, args: &[&str]) -> String {
-        self.pki_in(&self.pki_dir(1), args)
+        self.authority.run(args).unwrap()
     }
 
     pub fn pki_in(&self, dir: &Path, args: &[&str]) -> String {
-        let program = Build::Present.bin("sextant-controller").unwrap().display().to_string();
-        let dir = dir.display().to_string();
-        self.lab.switch().check(&[&[program.as_str(), "pki"], args, &["--dir", &dir]].concat()).unwrap()
+        self.authority.run_in(dir, args).unwrap()
     }
 
     pub fn start_controller(&mut self, number: u16, store: Option<String>) {
@@ -87,16 +74,11 @@ impl Own {
 
     /// The URL of the controller with this number.
     pub fn url(number: u16) -> String {
-        format!("https://[{}]:7300", Lab::controller_address(number))
+        tls_url(number)
     }
 
     pub fn cli(&self, args: &[&str]) -> CliOutput {
-        let file = |name: &str| self.pki_dir(1).join(name).display().to_string();
-        let files = [("--tls-ca", "root.pem"), ("--tls-cert", "ann.pem"), ("--tls-key", "ann.key")];
-        let files: Vec<_> =
-            files.into_iter().flat_map(|(flag, name)| [flag.to_owned(), file(name)]).collect();
-        let files: Vec<&str> = files.iter().map(String::as_str).collect();
-        self.lab.cli_at(&Self::url(self.front), &[&files[..], args].concat()).unwrap()
+        self.authority.cli(&self.lab, self.front, args).unwrap()
     }
 
     /// Runs `sextant` as ann, an admin; it must succeed.
@@ -115,26 +97,12 @@ impl Own {
     }
 
     pub fn join_as(&self, index: usize, node: &str, line: &str, controller: u16) -> Joined {
-        let program = Build::Present.bin("sextant-agent").unwrap().display().to_string();
-        let host = &self.hosts[index];
-        let state = self.lab.state_dir(host).display().to_string();
-        let input = self.lab.dir().join(format!("token-{}-{controller}", host.name()));
-        fs::write(&input, line).unwrap();
-        let script = format!(
-            "exec {program} --controller '{}' --node {node} --state-dir {state} join <{}",
-            Self::url(controller),
-            input.display()
-        );
-        let output = host.run(&["sh", "-c", &script]).unwrap();
-        let text = [output.stdout, output.stderr].concat();
-        Joined { is_done: output.status.success(), text: String::from_utf8_lossy(&text).into_owned() }
+        self.lab.join(&self.hosts[index], node, line, controller).unwrap()
     }
 
     /// A host joins with a new token.
     pub fn join_anew(&self, index: usize) {
-        let line = self.token(&["--node", self.hosts[index].name()]);
-        let joined = self.join(index, &line);
-        assert!(joined.is_done, "{joined:?}");
+        self.authority.join_anew(&self.lab, self.front, &self.hosts[index]).unwrap();
     }
 
     /// Starts the agent of a host, which has joined.
