@@ -1,7 +1,8 @@
 //! Where controllers are reached: by the settings, and as controllers have told.
 //!
 //! Told addresses are kept in the state directory, so that all controllers of the settings may be replaced, one by one, while no
-//! host is touched. They give no one any right: over TLS a controller is trusted by its certificate, wherever it is.
+//! host is touched. They give no one any right: over TLS a controller is trusted by its certificate, wherever it is. The settings
+//! come first: what was told is forgotten when they name other controllers, as those of another cluster.
 
 use std::{
     collections::BTreeSet,
@@ -33,6 +34,8 @@ struct Known {
     present: Vec<ControllerUrl>,
     /// By earlier ones, the last one first.
     earlier: Vec<ControllerUrl>,
+    /// Those that could not be reached at the last attempt.
+    unreached: BTreeSet<String>,
     tls: bool,
     insecure: bool,
 }
@@ -48,10 +51,11 @@ impl Controllers {
             configured: settings.controllers.clone(),
             present: Vec::new(),
             earlier: Vec::new(),
+            unreached: BTreeSet::new(),
             tls: settings.tls.is_some(),
             insecure: settings.insecure,
         };
-        (known.present, known.earlier) = (known.usable(&told.present), known.usable(&told.earlier));
+        known.remember(&told);
         Self { known: Arc::new(Mutex::new(known)), state }
     }
 
@@ -67,9 +71,18 @@ impl Controllers {
             return;
         }
         tracing::info!(controllers = listed(&known.present).join(", "), "addresses of controllers changed");
-        let told = ToldControllers { present: listed(&known.present), earlier: listed(&known.earlier) };
-        if let Err(error) = self.state.keep_told_controllers(&told) {
+        if let Err(error) = self.state.keep_told_controllers(&known.told()) {
             tracing::warn!(%error, "addresses of controllers cannot be stored; a restart starts with those of the settings");
+        }
+    }
+
+    /// Whether this one could be connected to.
+    pub(crate) fn tried(&self, url: &ControllerUrl, reached: bool) {
+        let unreached = &mut self.known().unreached;
+        if reached {
+            unreached.remove(&url.to_string());
+        } else {
+            unreached.insert(url.to_string());
         }
     }
 
@@ -80,14 +93,28 @@ impl Controllers {
 }
 
 impl Known {
-    /// Those that are there before those that may be gone; of each kind, those of the settings first.
+    /// Those of the settings first; those that could not be reached after the others.
     fn in_order(&self) -> Vec<ControllerUrl> {
-        let is_present = |it: &&ControllerUrl| self.present.contains(it);
-        let configured = self.configured.iter();
-        let there = configured.clone().filter(is_present).chain(&self.present);
-        let maybe_gone = configured.chain(&self.earlier);
+        let all = self.configured.iter().chain(&self.present).chain(&self.earlier);
         let mut seen = BTreeSet::new();
-        there.chain(maybe_gone).filter(|it| seen.insert(it.to_string())).cloned().collect()
+        let mut all: Vec<_> = all.filter(|it| seen.insert(it.to_string())).cloned().collect();
+        all.sort_by_key(|it| self.unreached.contains(&it.to_string()));
+        all
+    }
+
+    /// What was told while the settings named the same controllers.
+    fn remember(&mut self, told: &ToldControllers) {
+        if told.configured == listed(&self.configured) {
+            (self.present, self.earlier) = (self.usable(&told.present), self.usable(&told.earlier));
+        }
+    }
+
+    fn told(&self) -> ToldControllers {
+        ToldControllers {
+            configured: listed(&self.configured),
+            present: listed(&self.present),
+            earlier: listed(&self.earlier),
+        }
     }
 
     /// Returns whether anything is new.
@@ -100,6 +127,8 @@ impl Known {
         self.earlier.splice(0..0, before);
         self.earlier.retain(|it| !self.present.contains(it));
         self.earlier.truncate(MOST - self.present.len());
+        let there: BTreeSet<_> = listed(&self.present).into_iter().collect();
+        self.unreached.retain(|it| !there.contains(it));
         true
     }
 
@@ -127,7 +156,8 @@ mod tests {
 
     fn known(names: &[&str]) -> Known {
         let configured = urls(names).iter().map(|it| it.parse().unwrap()).collect();
-        Known { configured, present: vec![], earlier: vec![], tls: true, insecure: false }
+        let unreached = BTreeSet::new();
+        Known { configured, present: vec![], earlier: vec![], unreached, tls: true, insecure: false }
     }
 
     fn order(known: &Known) -> String {
@@ -136,17 +166,30 @@ mod tests {
     }
 
     #[test]
-    fn controllers_that_are_there_are_tried_before_those_that_may_be_gone() {
+    fn those_of_the_settings_are_first_and_those_that_are_not_reached_last() {
         let mut known = known(&["a", "b"]);
         assert_eq!(order(&known), "a b");
         assert!(known.take(&urls(&["b", "c"])));
+        assert_eq!(order(&known), "a b c");
+        known.unreached.extend(urls(&["a"]));
         assert_eq!(order(&known), "b c a");
         assert!(!known.take(&urls(&["b", "c"])), "as before");
+        assert_eq!(order(&known), "b c a");
         assert!(known.take(&urls(&["d"])));
-        assert_eq!(order(&known), "d a b c", "one that is away is tried too");
+        assert_eq!(order(&known), "b d c a", "one that is away is tried too");
         assert!(!known.take(&[]), "nothing was told");
-        assert!(known.take(&urls(&["c"])));
-        assert_eq!(order(&known), "c a b d");
+        assert!(known.take(&urls(&["a", "c"])));
+        assert_eq!(order(&known), "a b c d", "it is there again");
+    }
+
+    #[test]
+    fn what_was_told_is_forgotten_when_the_settings_name_others() {
+        let mut before = known(&["a"]);
+        assert!(before.take(&urls(&["b"])) && before.take(&urls(&["c"])));
+        let (mut same, mut other) = (known(&["a"]), known(&["x"]));
+        same.remember(&before.told());
+        other.remember(&before.told());
+        assert_eq!((order(&same), order(&other)), ("a c b".to_owned(), "x".to_owned()));
     }
 
     #[test]

@@ -184,7 +184,9 @@ impl Session {
 
     /// One connection, from the claim to the end of the stream.
     async fn connect_and_follow(&mut self, endpoint: &ControllerUrl) -> Result<Infallible, Ended> {
-        let mut link = Link::connect(endpoint, self.dial.as_ref(), self.identity.clone()).await?;
+        let connected = Link::connect(endpoint, self.dial.as_ref(), self.identity.clone()).await;
+        self.controllers.tried(endpoint, connected.is_ok());
+        let mut link = connected?;
         self.picture.remember_controller(link.addresses());
         if self.settings.role == Role::Host {
             self.claim(&mut link).await?;

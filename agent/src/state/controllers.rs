@@ -10,6 +10,8 @@ const CONTROLLERS: &str = "controllers.json";
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ToldControllers {
+    /// Those that the settings named then.
+    pub configured: Vec<String>,
     /// By the last message.
     pub present: Vec<String>,
     /// By earlier ones, the last one first.
@@ -41,7 +43,7 @@ mod tests {
     #[test]
     fn what_was_told_is_there_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
-        let told = ToldControllers { present: vec!["https://[::1]:1".into()], earlier: vec![] };
+        let told = ToldControllers { present: vec!["https://[::1]:1".into()], ..ToldControllers::default() };
         let state = StateDir::open(dir.path()).unwrap();
         assert_eq!(state.told_controllers().unwrap(), ToldControllers::default());
         state.keep_told_controllers(&told).unwrap();

@@ -25,7 +25,7 @@ const ENTRIES: &[Entry] = &[
     },
     Entry {
         name: "join",
-        about: "time from a host's announcement to its route in the peers' kernels [--hosts N] [--rounds N] [--store KIND]",
+        about: "time from a host's announcement to its route in the peers' kernels [--hosts N] [--rounds N] [--store KIND] [--tls]",
         run: bench::join::run,
     },
     Entry {
