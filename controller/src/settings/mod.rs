@@ -136,8 +136,19 @@ pub struct Settings {
     pub tls: Option<Tls>,
     /// What is taken at `listen`.
     pub tls_mode: TlsMode,
+    /// The key of receipts, where the cluster has no authority of its own.
+    pub receipt_key: Option<ReceiptKey>,
     /// How to be let in by etcd.
     pub etcd: EtcdAccess,
+}
+
+/// The file of a key that signs receipts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceiptKey {
+    /// Its path.
+    pub path: PathBuf,
+    /// It was set; otherwise it is the default one, without which the controller starts.
+    pub is_set: bool,
 }
 
 /// How to be let in by etcd.
@@ -186,11 +197,14 @@ impl CommandLine {
         let loopback = |port| SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port));
         let listen = keys.listen.unwrap_or_else(|| loopback(7300));
         let insecure = keys.insecure.unwrap_or(false);
+        let receipt_key = receipt_key(keys.receipt_key, keys.pki.as_deref())?;
         let tls = tls::tls(keys.pki, keys.certificate_lifetime, keys.tls)?;
         plain_text_allowed("--listen", &listen.ip().to_string(), insecure || tls.is_some())?;
         let cluster = keys.cluster.unwrap_or_else(|| "default".into());
         let store: Store = keys.store.as_deref().unwrap_or(DEFAULT_STORE).parse()?;
-        let backup_dir = keys.backup_dir.or_else(|| beside(&store));
+        let backup_dir = keys.backup_dir.or_else(|| beside(&store, ".backups"));
+        let by_default = || beside(&store, ".receipts.key").map(|path| ReceiptKey { path, is_set: false });
+        let receipt_key = receipt_key.or_else(by_default);
         Ok(Settings {
             backups: schedule(keys.backup_every.as_deref(), keys.backup_keep, backup_dir.as_deref())?,
             backup_dir,
@@ -212,18 +226,19 @@ impl CommandLine {
             log_format: keys.log_format.unwrap_or_default(),
             tls_mode: tls_mode(keys.tls_mode, tls.is_some())?,
             tls,
+            receipt_key,
             etcd: etcd_access(keys.etcd)?,
         })
     }
 }
 
-/// The default directory of an embedded store's automatic backups.
-fn beside(store: &Store) -> Option<PathBuf> {
+/// The path beside an embedded store with this end of its name.
+fn beside(store: &Store, end: &str) -> Option<PathBuf> {
     let Store::Embedded(path) = store else {
         return None;
     };
     let mut name = path.as_os_str().to_owned();
-    name.push(".backups");
+    name.push(end);
     Some(name.into())
 }
 
@@ -251,6 +266,17 @@ fn schedule(
         )
     })?;
     Ok(Some(Schedule { every, keep, directory: directory.to_owned() }))
+}
+
+fn receipt_key(path: Option<PathBuf>, pki: Option<&Path>) -> Result<Option<ReceiptKey>, Invalid> {
+    match (path, pki) {
+        (Some(path), Some(pki)) => {
+            let fix =
+                format!("--pki {} certifies the signer of receipts; remove one of the two", pki.display());
+            Err(value("--receipt-key", &path.display(), &fix))
+        }
+        (path, _) => Ok(path.map(|path| ReceiptKey { path, is_set: true })),
+    }
 }
 
 fn tls_mode(mode: Option<Mode>, tls: bool) -> Result<TlsMode, Invalid> {

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use sextant_proto::quoted;
 use x509_parser::{
     extensions::GeneralName,
+    oid_registry::Oid,
     prelude::{FromDer, X509Certificate},
 };
 
@@ -40,6 +41,9 @@ pub enum CertificateError {
         "the certificate has {0} URI names; it needs one, spiffe://CLUSTER/{{node,controller,admin}}/NAME"
     )]
     Uris(usize),
+    /// It is of a signer, and for another use.
+    #[error("the certificate is not for document signing (extended key usage 1.3.6.1.5.5.7.3.36)")]
+    Usage,
     /// Its name or role.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -66,12 +70,22 @@ pub fn holder(der: &[u8]) -> Result<Holder, CertificateError> {
     })
 }
 
-/// The name of the signer of receipts whose certificate has this DER encoding. Its URI names no member of a cluster.
+/// The name of the signer of receipts whose certificate has this DER encoding. Its URI names no member of a cluster, and its extended
+/// key usage is `usage`.
 ///
 /// # Errors
 /// If it is no certificate, or is of no signer.
-pub fn signer(der: &[u8]) -> Result<SignerName, CertificateError> {
-    Ok(uri(&parsed(der)?)?.parse()?)
+pub fn signer(der: &[u8], usage: &[u64]) -> Result<SignerName, CertificateError> {
+    let certificate = parsed(der)?;
+    let name = uri(&certificate)?.parse()?;
+    let usages = certificate.extended_key_usage();
+    let usages = usages.map_err(|error| CertificateError::Malformed(quoted(&error.to_string())))?;
+    let is_its = |oid: &Oid<'_>| oid.iter().is_some_and(|arcs| arcs.eq(usage.iter().copied()));
+    if usages.is_some_and(|usages| usages.value.other.iter().any(is_its)) {
+        Ok(name)
+    } else {
+        Err(CertificateError::Usage)
+    }
 }
 
 fn parsed(der: &[u8]) -> Result<X509Certificate<'_>, CertificateError> {

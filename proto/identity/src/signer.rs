@@ -89,7 +89,7 @@ pub fn verify(
     signature: &[u8],
 ) -> Result<SignerName, SignerError> {
     let (own, intermediates) = split(chain)?;
-    let name = certificate::signer(own.as_ref())?;
+    let name = certificate::signer(own.as_ref(), &DOCUMENT_SIGNING)?;
     let refused = |error: webpki::Error| SignerError::Chain(error.to_string());
     let own = CertificateDer::from(own.as_ref());
     let own = EndEntityCert::try_from(&own).map_err(refused)?;
@@ -98,7 +98,9 @@ pub fn verify(
         roots.iter().filter_map(|root| anchor_from_trusted_cert(root).ok()).collect();
     let intermediates: Vec<_> = intermediates.iter().map(|it| CertificateDer::from(it.as_ref())).collect();
     let signed = signed.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let (at, usage) = (UnixTime::since_unix_epoch(signed), KeyUsage::required(DOCUMENT_SIGNING_DER));
+    // Issuing certificates have no extended key usage. The signer's own was checked.
+    let (at, usage) =
+        (UnixTime::since_unix_epoch(signed), KeyUsage::required_if_present(DOCUMENT_SIGNING_DER));
     own.verify_for_usage(ALL_VERIFICATION_ALGS, &anchors, &intermediates, at, usage, None, None)
         .map_err(refused)?;
     own.verify_signature(ALGORITHM, message, signature).map_err(|_| SignerError::Signature)?;

@@ -78,6 +78,7 @@ const CONTROLLER: &[&str] = &[
     "reservations",
     "tokens",
     "claims",
+    "receipts",
     "expiry",
     "sessions",
     "verdicts",
