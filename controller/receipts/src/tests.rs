@@ -64,8 +64,16 @@ impl Root {
         Key { key, chain }
     }
 
+    /// A signer that an issuing certificate certifies.
     fn signer(&self) -> Key {
-        self.certified(&leaf("spiffe://default/receipts/c1", &[signing()], SystemTime::now()))
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.distinguished_name.push(DnType::CommonName, "issuing");
+        let issuing = self.certified(&params);
+        let (issuer, key) = (Issuer::new(params, issuing.key), KeyPair::generate().unwrap());
+        let params = leaf("spiffe://default/receipts/c1", &[signing()], SystemTime::now());
+        let own = params.signed_by(&key, &issuer).unwrap().der().to_vec();
+        Key { key, chain: vec![own, issuing.chain[0].clone()] }
     }
 
     fn trust(&self) -> Trust {
@@ -197,8 +205,8 @@ fn no_other_certificate_signs_receipts() {
         refused(&uri, &[signing()], "names no signer of receipts");
     }
     let uri = "spiffe://default/receipts/c1";
-    refused(uri, &[client], "RequiredEkuNotFound");
-    refused(uri, &[], "RequiredEkuNotFound");
+    refused(uri, &[client], "is not for document signing");
+    refused(uri, &[], "is not for document signing");
     refused("spiffe://other/receipts/c1", &[signing()], "its signer is of cluster other");
     let mut authority = leaf(uri, &[signing()], now);
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

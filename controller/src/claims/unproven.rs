@@ -35,7 +35,7 @@ pub struct Unproven {
 pub enum AcceptError {
     /// There is nothing to recover.
     #[error(
-        "the recovery window is closed: the store has all claims that count, and no receipt is asked for"
+        "the recovery window is closed; claims that are not in the store have ended: they are claimed anew"
     )]
     Closed,
     /// The store did not answer.
@@ -48,7 +48,8 @@ pub enum AcceptError {
 pub(crate) fn in_the_store(state: &State, node_id: NodeId, shown: &Claim) -> Option<Claim> {
     let claim = state.claims().get(&shown.prefix).filter(|claim| claim.record.node_id == node_id)?;
     let here = Epoch { incarnation: state.meta().incarnation, revision: claim.created };
-    let is_it = shown.epoch == here || dated(state.meta(), claim) == Some(shown.epoch);
+    let epochs = [Some(here), claim.record.prior, dated(state.meta(), claim)];
+    let is_it = epochs.contains(&Some(shown.epoch));
     let pool = state.pools().get(&claim.record.pool).filter(|_| is_it)?;
     Some(Claim { pool: pool.record.clone(), ..shown.clone() })
 }

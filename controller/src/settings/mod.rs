@@ -3,6 +3,7 @@
 mod command;
 mod keys;
 mod limits;
+mod receipts;
 mod tls;
 
 use std::{
@@ -27,6 +28,7 @@ use crate::{
 
 pub use command::{Command, PkiCommand, PkiPlace};
 use keys::{EtcdKeys, Keys, Mode};
+pub use receipts::ReceiptKey;
 pub use tls::Tls;
 
 /// The default path of the settings.
@@ -142,15 +144,6 @@ pub struct Settings {
     pub etcd: EtcdAccess,
 }
 
-/// The file of a key that signs receipts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReceiptKey {
-    /// Its path.
-    pub path: PathBuf,
-    /// It was set; otherwise it is the default one, without which the controller starts.
-    pub is_set: bool,
-}
-
 /// How to be let in by etcd.
 #[derive(Debug, Clone, Default)]
 pub struct EtcdAccess {
@@ -197,14 +190,13 @@ impl CommandLine {
         let loopback = |port| SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port));
         let listen = keys.listen.unwrap_or_else(|| loopback(7300));
         let insecure = keys.insecure.unwrap_or(false);
-        let receipt_key = receipt_key(keys.receipt_key, keys.pki.as_deref())?;
+        let receipt_key = receipts::set(keys.receipt_key, keys.pki.as_deref())?;
         let tls = tls::tls(keys.pki, keys.certificate_lifetime, keys.tls)?;
         plain_text_allowed("--listen", &listen.ip().to_string(), insecure || tls.is_some())?;
         let cluster = keys.cluster.unwrap_or_else(|| "default".into());
         let store: Store = keys.store.as_deref().unwrap_or(DEFAULT_STORE).parse()?;
         let backup_dir = keys.backup_dir.or_else(|| beside(&store, ".backups"));
-        let by_default = || beside(&store, ".receipts.key").map(|path| ReceiptKey { path, is_set: false });
-        let receipt_key = receipt_key.or_else(by_default);
+        let receipt_key = receipt_key.or_else(|| receipts::by_default(&store));
         Ok(Settings {
             backups: schedule(keys.backup_every.as_deref(), keys.backup_keep, backup_dir.as_deref())?,
             backup_dir,
@@ -266,17 +258,6 @@ fn schedule(
         )
     })?;
     Ok(Some(Schedule { every, keep, directory: directory.to_owned() }))
-}
-
-fn receipt_key(path: Option<PathBuf>, pki: Option<&Path>) -> Result<Option<ReceiptKey>, Invalid> {
-    match (path, pki) {
-        (Some(path), Some(pki)) => {
-            let fix =
-                format!("--pki {} certifies the signer of receipts; remove one of the two", pki.display());
-            Err(value("--receipt-key", &path.display(), &fix))
-        }
-        (path, _) => Ok(path.map(|path| ReceiptKey { path, is_set: true })),
-    }
 }
 
 fn tls_mode(mode: Option<Mode>, tls: bool) -> Result<TlsMode, Invalid> {
