@@ -94,10 +94,10 @@ async fn a_claim_counts_with_the_receipt_of_its_grant_and_with_no_other() {
     let receipt = receipts.of_grant(it.bearer(), &claim, None).unwrap();
     assert!(is_held(&receipts.shown(it.bearer(), claim.clone(), Some(&receipt)), &claim));
     assert_eq!(receipts.of_grant(it.bearer(), &claim, Some(&receipt)), None, "it has one");
-    // The pool of the receipt counts, whatever the node tells of it.
-    let mut told = claim.clone();
-    told.pool.prefix = "2001:db8::/32".parse().unwrap();
-    assert!(is_held(&receipts.shown(it.bearer(), told, Some(&receipt)), &claim));
+    // The pool of the receipt counts, whatever the node reports of it.
+    let mut claimed = claim.clone();
+    claimed.pool.prefix = "2001:db8::/32".parse().unwrap();
+    assert!(is_held(&receipts.shown(it.bearer(), claimed, Some(&receipt)), &claim));
 
     let refused = |bearer, claim: &Claim, receipt| why(receipts.shown(bearer, claim.clone(), receipt));
     assert_eq!(refused(it.bearer(), &claim, None), "there is none");
@@ -162,13 +162,37 @@ async fn what_the_store_has_needs_no_receipt() {
         let claim = Claim { epoch, ..claim.clone() };
         assert!(is_held(&receipts.shown(it.bearer(), claim.clone(), None), &claim), "{epoch}");
         // The store's pool counts.
-        let mut told = claim.clone();
-        told.pool.prefix = "2001:db8::/32".parse().unwrap();
-        assert!(is_held(&receipts.shown(it.bearer(), told, None), &claim));
+        let mut claimed = claim.clone();
+        claimed.pool.prefix = "2001:db8::/32".parse().unwrap();
+        assert!(is_held(&receipts.shown(it.bearer(), claimed, None), &claim));
         let thief = Bearer { node_id: NodeId::random(), ..it.bearer() };
         assert_eq!(why(receipts.shown(thief, claim, None)), "there is none");
     }
     assert_eq!(why(receipts.shown(it.bearer(), it.claim(), None)), "there is none", "another epoch");
+}
+
+/// While a root is replaced, receipts of both count, and whoever asks gets one of the next.
+#[tokio::test]
+async fn a_receipt_of_the_former_root_is_replaced_by_one_of_the_next() {
+    let it = Fixture::new().await;
+    let (authority, _next) = (it.authority("pki"), it.authority("next"));
+    let receipts = it.receipts(Signing::Authority(authority), true);
+    let (claim, bearer) = (it.claim(), it.bearer());
+    let former = receipts.of_grant(bearer, &claim, None).unwrap();
+    let [pki, new] = ["pki", "next"].map(|name| Directory::new(it.dir.path().join(name)));
+    let roots = [pki.root(), new.root()].map(|path| std::fs::read_to_string(path).unwrap());
+    std::fs::write(pki.root(), roots.concat()).unwrap();
+    assert_eq!(receipts.of_grant(bearer, &claim, Some(&former)), None, "the former root signs still");
+    for (from, to) in [(new.issuing_key(), pki.issuing_key()), (new.issuing(), pki.issuing())] {
+        std::fs::copy(from, to).unwrap();
+    }
+    let later = receipts.of_grant(bearer, &claim, Some(&former)).unwrap();
+    for receipt in [&former, &later] {
+        assert!(is_held(&receipts.shown(bearer, claim.clone(), Some(receipt)), &claim));
+    }
+    std::fs::copy(new.root(), pki.root()).unwrap();
+    assert!(is_held(&receipts.shown(bearer, claim.clone(), Some(&later)), &claim));
+    assert!(why(receipts.shown(bearer, claim, Some(&former))).contains("UnknownIssuer"));
 }
 
 #[tokio::test]
