@@ -151,8 +151,9 @@ fn a_receipt_with_any_part_changed_proves_nothing() {
 
 #[test]
 fn a_receipt_is_of_one_claim_of_one_node() {
+    type Change = fn(&mut Content);
     let content = content();
-    let changes: [(fn(&mut Content), &str); 5] = [
+    let changes: [(Change, &str); 5] = [
         (|it| it.cluster = "other".parse().unwrap(), "it is of cluster other"),
         (|it| it.node = "h2".parse().unwrap(), "it is of node h2"),
         (|it| it.node_id = NodeId::random(), "it is of node id "),
