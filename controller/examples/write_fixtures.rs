@@ -56,6 +56,7 @@ fn content(keys: &Keys) -> anyhow::Result<Vec<Vec<Op>>> {
         replaces: Some(prior.incarnation),
         restoring: false,
         format: FORMAT,
+        accepts_unsigned: false,
     };
     let pool = Pool::new("main".parse()?, "2001:db8:8000::/40".parse()?, 64, 80)?;
     let mut all = vec![

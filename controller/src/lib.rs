@@ -32,6 +32,7 @@ pub mod pki;
 pub mod pools;
 mod prefixes;
 pub mod questions;
+pub mod receipts;
 pub mod records;
 pub mod refusals;
 pub mod registry;

@@ -9,19 +9,19 @@ use std::{
     path::{Path, PathBuf},
     pin::pin,
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::Context;
 use futures::Stream;
 use rand::Rng;
-use sextant_authority::{Authority, Directory};
+use sextant_authority::{Authority, Directory, Signer};
 use sextant_daemon::{
     Essential, Failing, Metrics, Outage, Probes, Readiness, init_logging, raise_descriptor_limit,
     stop_signal,
     systemd::{self, Heartbeat, Watchdog},
 };
-use sextant_identity::{Credentials, SharedDial, Tcp, TlsDial};
+use sextant_identity::{Credentials, SharedDial, SignerName, Tcp, TlsDial};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
@@ -46,6 +46,7 @@ use crate::{
     metrics,
     pools::Pools,
     questions::Questions,
+    receipts::{Receipts, Signing},
     records::{Meta, TlsMode},
     refusals::Refusals,
     registry::{
@@ -56,7 +57,7 @@ use crate::{
     reservations::Reservations,
     services::Services,
     sessions::{Identity, Replaces, Sessions},
-    settings::{CommandLine, EtcdAccess, Settings, Store, Tls},
+    settings::{CommandLine, EtcdAccess, ReceiptKey, Settings, Store, Tls},
     store,
     sweeper::Sweeper,
     ticker::{Ticker, Waits},
@@ -92,7 +93,8 @@ pub async fn run(command_line: &CommandLine) -> anyhow::Result<()> {
         (Some(credentials), _) => Arc::new(TlsDial::new(credentials.clone())),
         (None, _) => Arc::new(Tcp),
     };
-    let edges = Edges { registry, me, dial, authority, heartbeat: watchdog.heartbeat() };
+    let signing = signing(&settings, authority.as_ref(), &me)?;
+    let edges = Edges { registry, me, dial, authority, signing, heartbeat: watchdog.heartbeat() };
     let controller = tokio::select! {
         controller = Controller::open(&settings, edges) => controller?,
         // The start waits while etcd is unavailable.
@@ -128,6 +130,8 @@ pub struct Edges {
     pub dial: SharedDial,
     /// The cluster's own authority, if it has its files.
     pub authority: Option<Authority>,
+    /// The key of receipts.
+    pub signing: Signing,
     /// The heartbeat of its main loop.
     pub heartbeat: Heartbeat,
 }
@@ -145,13 +149,15 @@ impl Controller {
     /// # Errors
     /// If the store cannot be read. An etcd cluster that is unavailable is retried.
     pub async fn open(settings: &Settings, edges: Edges) -> anyhow::Result<Self> {
-        let Edges { registry, me, dial, authority, heartbeat } = edges;
+        let Edges { registry, me, dial, authority, signing, heartbeat } = edges;
         let keys = Keys::new(&settings.cluster);
         let meta = open_meta(settings, &registry, &keys).await.context("opening the store")?;
         let (index_task, index) =
             IndexTask::start(registry.clone(), keys.clone(), meta).await.context("listing the store")?;
+        let required = settings.tls_mode == TlsMode::Strict;
+        let receipts = Receipts::new(settings.cluster.clone(), signing, required, index.clone());
         let services = services(settings, registry, keys, index, me, dial, heartbeat);
-        let services = Services { authority, ..services };
+        let services = Services { authority, receipts, ..services };
         Ok(Self { services, index_task })
     }
 
@@ -205,6 +211,32 @@ fn authority(settings: &Settings) -> anyhow::Result<Option<Authority>> {
     let Some(Tls::Own { directory, lifetime }) = &settings.tls else { return Ok(None) };
     let opened = Authority::open(Directory::new(directory), *lifetime);
     Ok(Some(opened.with_context(|| format!("--pki {}", directory.display()))?))
+}
+
+/// The key of receipts.
+fn signing(settings: &Settings, authority: Option<&Authority>, me: &Identity) -> anyhow::Result<Signing> {
+    if let Some(authority) = authority {
+        return Ok(Signing::Authority(authority.clone()));
+    }
+    let required = settings.tls_mode == TlsMode::Strict;
+    let Some(ReceiptKey { path, is_set }) = &settings.receipt_key else {
+        if required {
+            tracing::warn!(
+                "no receipts of claims are signed: if the store is lost, its nodes register only after \
+                 `sextant recover --accept-unsigned`; set receipt-key to a file that all controllers have copies of"
+            );
+        }
+        return Ok(Signing::Off);
+    };
+    let name = SignerName { cluster: settings.cluster.clone(), controller: me.id.parse()? };
+    match Signer::of_key(path, &name, SystemTime::now()) {
+        Ok(signer) => Ok(Signing::Key(Arc::new(signer))),
+        Err(error) if *is_set => Err(error).with_context(|| format!("--receipt-key {}", path.display())),
+        Err(error) => {
+            tracing::warn!(%error, "no receipts of claims are signed until the next start");
+            Ok(Signing::Off)
+        }
+    }
 }
 
 /// The credentials for TLS; none for plain text.
@@ -347,6 +379,7 @@ fn services(
         pools: Pools::new(registry.clone(), keys.clone(), index.clone()),
         tokens: Tokens::new(registry.clone(), keys.clone(), index.clone()),
         authority: None,
+        receipts: Receipts::new(settings.cluster.clone(), Signing::Off, true, index.clone()),
         refusals: Refusals::new(index.clone()),
         denials: Denials::new(registry.clone(), keys.clone(), index.clone()),
         refused_calls,

@@ -16,6 +16,7 @@ use crate::{
     limits::Usage,
     pools::Pools,
     questions::Questions,
+    receipts::Receipts,
     refusals::Refusals,
     registry::SharedRegistry,
     reservations::Reservations,
@@ -45,6 +46,8 @@ pub struct Services {
     pub tokens: Tokens,
     /// The cluster's own authority, if there is one.
     pub authority: Option<Authority>,
+    /// Receipts of claims.
+    pub receipts: Receipts,
     /// Refused claims.
     pub refusals: Refusals,
     /// The use of this controller by each member and address.

@@ -210,7 +210,7 @@ pub async fn finish(
         let mut noted = vec![finished];
         noted.extend(silent.iter().take(MOST_SILENT).map(|node| Event::new(What::Silent).node(node)));
         let ops = noted.into_iter().map(|event| event.op(keys, by)).collect();
-        let closed = Meta { recovering: false, ..current.meta.clone() };
+        let closed = Meta { recovering: false, accepts_unsigned: false, ..current.meta.clone() };
         match registry.commit(change(keys, &closed, &current, ops)).await {
             Ok(Outcome::Committed(revision)) => {
                 tracing::info!(

@@ -11,7 +11,7 @@ use std::{
 
 use sextant_proto::{
     Incarnation, NodeId, NodeName, PoolName, Prefix,
-    convert::{self, MessageError},
+    convert::{self, MOST_POOLS, MessageError},
     v1,
 };
 
@@ -60,7 +60,8 @@ impl RefusedClaims {
         let incarnation = self.index.read(|state| state.meta().incarnation);
         let mut claims = self.claims();
         let key = (node_id, claim.prefix);
-        if claims.len() < MOST || claims.contains_key(&key) {
+        let of_node = claims.values().filter(|(_, it)| it.node == claim.node).count();
+        if (claims.len() < MOST && of_node < MOST_POOLS) || claims.contains_key(&key) {
             claims.insert(key, (incarnation, claim));
         }
     }

@@ -204,6 +204,8 @@ async fn a_backup_of_the_first_form_is_restored_beside_a_node_with_two_claims() 
             pool: Some(pool.name),
             host_len: None,
             held: None,
+            ancestors: Vec::new(),
+            unproven: None,
             beside: true,
             infrastructure: Vec::new(),
             pool_order: Vec::new(),

@@ -6,7 +6,7 @@ use sextant_daemon::transition;
 use sextant_proto::{Claim, Epoch, PoolName};
 
 use super::Ended;
-use crate::state::{StateDir, StateError};
+use crate::state::{KeptReceipt, StateDir, StateError};
 
 /// The claims, as last received from a controller: at most one per pool, the primary one first.
 pub(super) struct Held {
@@ -14,6 +14,7 @@ pub(super) struct Held {
     /// The pools by the settings, which give the order.
     pools: Vec<PoolName>,
     claims: Vec<Claim>,
+    receipts: Vec<KeptReceipt>,
 }
 
 impl Held {
@@ -22,8 +23,8 @@ impl Held {
     /// # Errors
     /// If they cannot be read.
     pub(super) fn stored(state: Arc<StateDir>, pools: Vec<PoolName>) -> Result<Self, StateError> {
-        let claims = state.claims()?;
-        let mut held = Self { state, pools, claims };
+        let (claims, receipts) = (state.claims()?, state.receipts());
+        let mut held = Self { state, pools, claims, receipts };
         held.sort();
         Ok(held)
     }
@@ -63,6 +64,22 @@ impl Held {
         Some(lost)
     }
 
+    /// The receipt of a claim, encoded.
+    pub(super) fn receipt(&self, claim: &Claim) -> Option<Vec<u8>> {
+        self.receipts.iter().find(|receipt| receipt.is_of(claim)).map(|receipt| receipt.octets.clone())
+    }
+
+    /// A controller signed a receipt of a claim. Those of claims that this node does not hold go. One that cannot be stored is signed
+    /// anew after the next start.
+    pub(super) fn keep_receipt(&mut self, claim: &Claim, octets: Vec<u8>) {
+        let claims = &self.claims;
+        self.receipts.retain(|it| !it.is_of(claim) && claims.iter().any(|claim| it.is_of(claim)));
+        self.receipts.push(KeptReceipt { prefix: claim.prefix, epoch: claim.epoch, octets });
+        if let Err(error) = self.state.keep_receipts(&self.receipts) {
+            tracing::warn!(prefix = %claim.prefix, %error, "receipt of a claim cannot be stored");
+        }
+    }
+
     fn sort(&mut self) {
         self.claims.sort_by_key(|claim| claim.pool.name.place_in(&self.pools));
     }
@@ -100,5 +117,15 @@ mod tests {
         // The store was lost, and the pool has another name in the next one.
         held.grant(claim("xmain", "fd00:2:0:2::/64", 2)).unwrap();
         assert_eq!(of(&held), ["ula", "xmain"]);
+        let [ula, main] = [0, 1].map(|at: usize| held.claims()[at].clone());
+        held.keep_receipt(&ula, vec![1]);
+        held.keep_receipt(&main, vec![2]);
+        held.keep_receipt(&main, vec![3]);
+        assert_eq!((held.receipt(&ula), held.receipt(&main)), (Some(vec![1]), Some(vec![3])));
+        let next = claim("ula", "fd00:1:0:2::/64", 9);
+        held.grant(next.clone()).unwrap();
+        assert_eq!(held.receipt(&next), None, "a receipt is of one claim");
+        held.keep_receipt(&next, vec![4]);
+        assert_eq!(held.state.receipts().len(), 2, "the former claim's is gone");
     }
 }

@@ -115,7 +115,8 @@ async fn addresses(endpoint: &ControllerUrl) -> Vec<Ipv6Addr> {
 
 /// A controller's answer to a claim.
 pub(super) enum ClaimOutcome {
-    Granted(Claim),
+    /// With its receipt, encoded, if the controller signed one.
+    Granted(Claim, Option<Vec<u8>>),
     Fenced(String),
 }
 
@@ -170,10 +171,11 @@ impl Link {
         &self.addresses
     }
 
-    /// Asks for a claim.
+    /// Asks for a claim; `receipt` is that of the held one.
     pub(super) fn claim(
         &self,
         wish: &Wish,
+        receipt: Option<Vec<u8>>,
         infrastructure: Vec<Ipv6Addr>,
     ) -> impl Future<Output = Result<ClaimOutcome, LinkError>> + Send + use<> {
         let mut client = self.client.clone();
@@ -186,14 +188,18 @@ impl Link {
             beside: wish.beside,
             infrastructure: infrastructure.into_iter().map(convert::octets).collect(),
             pool_order: self.identity.pool_order(),
+            receipt: receipt.and_then(|octets| v1::Receipt::decode(&octets[..]).ok()),
         });
         request.set_timeout(CALL_TIMEOUT);
         async move {
             let response = tokio::time::timeout(CALL_TIMEOUT, client.claim(request)).await;
             let response =
                 response.map_err(|_| LinkError::Silent(CALL_TIMEOUT))?.map_err(|status| refused(&status))?;
-            match response.into_inner().outcome {
-                Some(Outcome::Granted(claim)) => Ok(ClaimOutcome::Granted(claim.try_into()?)),
+            let v1::ClaimResponse { outcome, receipt } = response.into_inner();
+            match outcome {
+                Some(Outcome::Granted(claim)) => {
+                    Ok(ClaimOutcome::Granted(claim.try_into()?, receipt.map(|it| it.encode_to_vec())))
+                }
                 Some(Outcome::Fenced(fenced)) => Ok(ClaimOutcome::Fenced(fenced.reason)),
                 None => Err(LinkError::Malformed("claim response without an outcome".into())),
             }

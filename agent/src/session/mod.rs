@@ -202,7 +202,7 @@ impl Session {
         let infrastructure = self.reporters.infrastructure();
         let mut confirmed = false;
         for wish in wishes(&self.settings.pools, self.settings.host_len, self.held.claims()) {
-            match link.claim(&wish, infrastructure.clone()).await {
+            match link.claim(&wish, self.receipt_of(&wish), infrastructure.clone()).await {
                 Ok(outcome) => {
                     self.answered(&wish, outcome)?;
                     confirmed |= !wish.pool.as_ref().is_some_and(|pool| self.missing.has(pool));
@@ -223,6 +223,11 @@ impl Session {
         }
     }
 
+    /// The receipt of the held claim that the wish is for.
+    fn receipt_of(&self, wish: &Wish) -> Option<Vec<u8>> {
+        wish.held.as_ref().and_then(|held| self.held.receipt(held))
+    }
+
     /// Takes a controller's answer to a wish.
     fn answered(&mut self, wish: &Wish, outcome: ClaimOutcome) -> Result<(), Ended> {
         match outcome {
@@ -231,7 +236,7 @@ impl Session {
                 Err(Ended::Fenced { reason, epoch })
             }
             // A controller from before claims of several pools grants the one that it knows of.
-            ClaimOutcome::Granted(claim) if wish.beside && !wish.is_met_by(&claim) => {
+            ClaimOutcome::Granted(claim, _) if wish.beside && !wish.is_met_by(&claim) => {
                 let why = format!(
                     "the controller gives each node one prefix ({}); upgrade the controllers to claim in several pools",
                     claim.prefix
@@ -239,15 +244,18 @@ impl Session {
                 self.missing.refused(wish.clone(), why);
                 Ok(())
             }
-            ClaimOutcome::Granted(claim) => {
+            ClaimOutcome::Granted(claim, receipt) => {
                 if let Err(outside) = self.fence.check(&claim) {
                     self.missing.refused(wish.clone(), format!("a controller granted it, but {outside}"));
                     return Ok(());
                 }
                 let stored = match self.held.claims().contains(&claim) {
                     true => Ok(()),
-                    false => self.granted(claim, wish.held.is_none()),
+                    false => self.granted(claim.clone(), wish.held.is_none()),
                 };
+                if let (Ok(()), Some(receipt)) = (&stored, receipt) {
+                    self.held.keep_receipt(&claim, receipt);
+                }
                 match stored {
                     // The node's other claims work without this one (DESIGN I10).
                     Err(error) if wish.beside => self.missing.not_stored(wish.clone(), &error),

@@ -1,6 +1,6 @@
 //! Follows one stream: applies received messages to the view, and sends the agent's messages.
 
-use std::{convert::Infallible, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, time::Duration};
 
 use futures::{
     FutureExt, StreamExt,
@@ -15,13 +15,17 @@ use super::{
     Answer, Ended, Question, Session,
     link::{ClaimOutcome, Incoming, Link, LinkError, SyncStream},
     protocol::{Effect, Lost, Message, Protocol},
-    wishes::Wish,
+    wishes::{Wish, wishes},
 };
 use crate::{deadline, engine::Announcement, settings::Role};
 
 /// The defaults until the controller's welcome.
 const KEEPALIVE: Duration = Duration::from_secs(3);
 const SILENCE: Duration = Duration::from_secs(9);
+
+/// The interval at which a connected agent asks for the receipts of its claims again: controllers that have another root sign others.
+/// It is less than the lifetime of a certificate, which a change of the root waits for.
+const RECEIPTS: Duration = Duration::from_secs(8 * 3600);
 
 /// The maximum number of questions that are answered at once.
 const MAX_QUESTIONS: usize = 8;
@@ -36,6 +40,9 @@ struct Following<'a> {
     protocol: Protocol,
     settling: Settling,
     claiming: Option<(Wish, Claiming)>,
+    /// The held claims whose receipts are to be asked for.
+    receipts: VecDeque<Wish>,
+    receipts_due: tokio::time::Interval,
     answering: Answering,
     keepalive: tokio::time::Interval,
     silence: Duration,
@@ -57,6 +64,8 @@ impl Session {
             protocol: Protocol::new(self.identity.node.clone(), &claims),
             settling: None.into(),
             claiming: None,
+            receipts: VecDeque::new(),
+            receipts_due: ticker(RECEIPTS),
             answering: Answering::new(),
             keepalive: ticker(KEEPALIVE),
             silence: SILENCE,
@@ -90,9 +99,15 @@ impl Session {
                 self.claim_answered(&wish, outcome, following).await
             }
             () = deadline::reached(self.missing.due()), if following.claiming.is_none() => {
-                let infrastructure = self.reporters.infrastructure();
-                let claim = |wish: Wish| (wish.clone(), following.link.claim(&wish, infrastructure).boxed());
-                following.claiming = self.missing.next().map(claim);
+                let next = self.missing.next();
+                self.ask(next, following);
+                Ok(())
+            }
+            _ = following.receipts_due.tick(), if following.claiming.is_none() => {
+                let held = wishes(&self.settings.pools, self.settings.host_len, self.held.claims());
+                following.receipts = held.into_iter().filter(|wish| wish.held.is_some()).collect();
+                let next = following.receipts.pop_front();
+                self.ask(next, following);
                 Ok(())
             }
             Some((id, answer)) = following.answering.next() => {
@@ -173,7 +188,17 @@ impl Session {
         if self.controllers.in_order().len() > 1 { Err(LinkError::Stale.into()) } else { Ok(()) }
     }
 
-    /// Another claim was asked for while the stream lasts. A refusal changes nothing of the others.
+    /// Asks for a claim while the stream lasts.
+    fn ask(&self, wish: Option<Wish>, following: &mut Following<'_>) {
+        following.claiming = wish.map(|wish| {
+            let (receipt, infrastructure) = (self.receipt_of(&wish), self.reporters.infrastructure());
+            let answer = following.link.claim(&wish, receipt, infrastructure).boxed();
+            (wish, answer)
+        });
+    }
+
+    /// Another claim, or one again, was asked for while the stream lasts. A refusal changes nothing of the others, nor of a claim that
+    /// is confirmed.
     async fn claim_answered(
         &mut self,
         wish: &Wish,
@@ -183,8 +208,13 @@ impl Session {
         let before = self.confirmed();
         match outcome {
             Ok(outcome) => self.answered(wish, outcome)?,
+            Err(error) if wish.held.as_ref().is_some_and(|held| before.contains(held)) => {
+                tracing::debug!(%error, "no receipt of a held claim");
+            }
             Err(error) => self.missing.failed(wish.clone(), &error),
         }
+        let next = following.receipts.pop_front();
+        self.ask(next, following);
         self.reporting.set_missing(self.missing.findings());
         let now = self.confirmed();
         let new: Vec<_> = now.iter().filter(|claim| !before.contains(claim)).collect();

@@ -15,8 +15,8 @@ use nix::{
 use sextant_proto::NodeId;
 
 use super::{
-    BRAKE, CLAIM, EXPORTED, LEDGER, LOCK, MORE_CLAIMS, NODE_ID, StateDir, StateError, id_line, is_content,
-    malformed, sync, take_lock, write_in,
+    BRAKE, CLAIM, EXPORTED, LEDGER, LOCK, MORE_CLAIMS, NODE_ID, RECEIPTS, StateDir, StateError, id_line,
+    is_content, malformed, sync, take_lock, write_in,
 };
 
 /// The result of a check.
@@ -41,7 +41,8 @@ impl Held {
     /// With the present content of the directory.
     pub(super) fn new(lock: Flock<File>, directory: &Path) -> Self {
         let content = |name| Some((name, Some(fs::read(directory.join(name)).ok()?)));
-        let files = [LEDGER, CLAIM, MORE_CLAIMS, EXPORTED, BRAKE].into_iter().filter_map(content).collect();
+        let files =
+            [LEDGER, CLAIM, MORE_CLAIMS, RECEIPTS, EXPORTED, BRAKE].into_iter().filter_map(content).collect();
         Self { lock, node_id: None, files }
     }
 

@@ -11,6 +11,7 @@ mod error;
 mod held;
 mod ledger;
 mod networks;
+mod receipts;
 
 use std::{
     fs::{self, File},
@@ -29,6 +30,7 @@ pub use controllers::ToldControllers;
 pub use error::StateError;
 pub use held::Checked;
 pub use ledger::{BridgeAddress, Exported, Ledger, LinkIndices, MadeBridge};
+pub use receipts::KeptReceipt;
 
 use self::held::Held;
 
@@ -47,6 +49,7 @@ const LEDGER: &str = "host.json";
 /// The claims beside the primary one.
 const MORE_CLAIMS: &str = "more-claims.json";
 const EXPORTED: &str = "exported.json";
+const RECEIPTS: &str = "receipts.json";
 const BRAKE: &str = "brake.json";
 const DOCKER_LEASES: &str = "docker-leases.json";
 

@@ -16,6 +16,7 @@ use sextant_proto::NodeName;
 use crate::{
     certify::{self, CertifyError, Lifetime, Request, Validity},
     directory::{Directory, DirectoryError, Issuing},
+    signer::Signer,
 };
 
 /// How long before its end an issuing certificate is reported.
@@ -39,6 +40,8 @@ struct State {
     /// How many certificates of the controller were made, and when another is due.
     made: u64,
     due: SystemTime,
+    /// The signer of receipts, once one was needed.
+    signer: Option<Arc<Signer>>,
 }
 
 impl std::fmt::Debug for State {
@@ -66,7 +69,7 @@ impl Authority {
     pub fn open(directory: Directory, lifetime: Lifetime) -> Result<Self, DirectoryError> {
         let stamp = stamp(&directory);
         let issuing = Arc::new(directory.opened()?);
-        let state = Mutex::new(State { stamp, issuing, made: 0, due: SystemTime::UNIX_EPOCH });
+        let state = Mutex::new(State { stamp, issuing, made: 0, due: SystemTime::UNIX_EPOCH, signer: None });
         let certificate = directory.issuing();
         Ok(Self(Arc::new(Shared { directory, certificate, lifetime, state })))
     }
@@ -81,6 +84,32 @@ impl Authority {
     /// When the issuing certificate ends.
     pub fn ends(&self) -> SystemTime {
         self.0.issuing().ends
+    }
+
+    /// The roots that are trusted, in DER.
+    pub fn roots(&self) -> Vec<Vec<u8>> {
+        self.0.issuing().roots.clone()
+    }
+
+    /// The root that has certified this controller, in DER.
+    pub fn own_root(&self) -> Vec<u8> {
+        self.0.issuing().root().to_vec()
+    }
+
+    /// The signer of receipts, by the issuing certificate. Its key is made here, and is nowhere else; another one is made when two
+    /// thirds of its time are over, or the issuing certificate has changed.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn signer(&self, now: SystemTime) -> Result<Arc<Signer>, CertifyError> {
+        let mut state = self.0.state();
+        let state = self.0.read_again(&mut state);
+        if let Some(signer) = state.signer.as_ref().filter(|it| it.lasts(now)) {
+            return Ok(signer.clone());
+        }
+        let signer = Arc::new(Signer::certified(&state.issuing, self.0.lifetime, now)?);
+        state.signer = Some(signer.clone());
+        Ok(signer)
     }
 
     /// The certificate of `node`, by its request.
@@ -127,7 +156,7 @@ impl Issuing {
         }
     }
 
-    fn validity(&self, lifetime: Lifetime, now: SystemTime) -> Result<Validity, CertifyError> {
+    pub(crate) fn validity(&self, lifetime: Lifetime, now: SystemTime) -> Result<Validity, CertifyError> {
         if self.ends <= now {
             let (Subject::Node(name) | Subject::Controller(name) | Subject::Admin(name)) =
                 &self.identity.subject;
@@ -150,7 +179,7 @@ impl Shared {
             match self.directory.opened() {
                 Ok(issuing) => {
                     tracing::info!(ends = ?issuing.ends, "issuing certificate read again");
-                    state.issuing = Arc::new(issuing);
+                    (state.issuing, state.signer) = (Arc::new(issuing), None);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "changed issuing certificate not used; the former one stays");

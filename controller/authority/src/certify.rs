@@ -8,7 +8,7 @@ use rcgen::{
     SerialNumber,
 };
 use ring::rand::{SecureRandom, SystemRandom};
-use sextant_identity::{Identity, Role, Subject};
+use sextant_identity::{Identity, Role, SignerName, Subject, signer::DOCUMENT_SIGNING};
 use sextant_proto::{NodeName, PoolName};
 
 /// How far clocks may differ: a certificate is valid from so long before it is made.
@@ -104,7 +104,7 @@ pub(crate) fn member(
     issuer: &Issuer<'_, KeyPair>,
     validity: Validity,
 ) -> Result<Certificate, CertifyError> {
-    let mut params = leaf(identity, validity)?;
+    let mut params = of_member(identity, validity)?;
     if matches!(identity.subject, Subject::Controller(_)) {
         params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
     }
@@ -129,9 +129,35 @@ pub(crate) fn person(
     issuer: &Issuer<'_, KeyPair>,
     validity: Validity,
 ) -> Result<Certificate, CertifyError> {
-    let mut params = leaf(identity, validity)?;
+    let mut params = of_member(identity, validity)?;
     params.distinguished_name.push(DnType::OrganizationalUnitName, role.to_string());
     Ok(params.signed_by(key, issuer)?)
+}
+
+/// The certificate of a signer of receipts.
+pub(crate) fn signer(
+    name: &SignerName,
+    key: &KeyPair,
+    issuer: &Issuer<'_, KeyPair>,
+    validity: Validity,
+) -> Result<Certificate, CertifyError> {
+    Ok(of_signer(name, validity)?.signed_by(key, issuer)?)
+}
+
+/// The certificate of a signer of receipts that is trusted for its key.
+pub(crate) fn own_signer(
+    name: &SignerName,
+    key: &KeyPair,
+    validity: Validity,
+) -> Result<Certificate, CertifyError> {
+    let mut params = of_signer(name, validity)?;
+    params.use_authority_key_identifier_extension = false;
+    Ok(params.self_signed(key)?)
+}
+
+fn of_signer(name: &SignerName, validity: Validity) -> Result<CertificateParams, CertifyError> {
+    let usage = ExtendedKeyUsagePurpose::Other(DOCUMENT_SIGNING.to_vec());
+    leaf(&format!("receipts of {}", name.controller), &name.to_string(), usage, validity)
 }
 
 /// When a certificate is valid.
@@ -148,20 +174,35 @@ impl Validity {
         Self { begins: now - CLOCK_SKEW.min(lifetime / 2), ends: (now + lifetime).min(issuer_ends) }
     }
 
+    /// That of the certificate of a signer whose key is in a file. It is trusted for the key, whenever that signs.
+    pub(crate) fn of_key(now: SystemTime) -> Self {
+        Self { begins: now - CLOCK_SKEW, ends: now + ROOT }
+    }
+
     /// That of a person's certificate.
     pub(crate) fn of_person(days: u32, now: SystemTime, issuer_ends: SystemTime) -> Self {
         Self { begins: now - CLOCK_SKEW, ends: (now + DAY * days).min(issuer_ends) }
     }
 }
 
-fn leaf(identity: &Identity, validity: Validity) -> Result<CertificateParams, CertifyError> {
+/// The certificate of a member of the cluster, which opens connections.
+fn of_member(identity: &Identity, validity: Validity) -> Result<CertificateParams, CertifyError> {
     let (Subject::Node(name) | Subject::Controller(name) | Subject::Admin(name)) = &identity.subject;
-    let mut params = named(name.as_str())?;
+    leaf(name.as_str(), &identity.to_string(), ExtendedKeyUsagePurpose::ClientAuth, validity)
+}
+
+fn leaf(
+    name: &str,
+    uri: &str,
+    usage: ExtendedKeyUsagePurpose,
+    validity: Validity,
+) -> Result<CertificateParams, CertifyError> {
+    let mut params = named(name)?;
     (params.not_before, params.not_after) = (validity.begins.into(), validity.ends.into());
-    params.subject_alt_names = vec![uri(identity)?];
+    params.subject_alt_names = vec![SanType::URI(uri.try_into()?)];
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.extended_key_usages = vec![usage];
     params.use_authority_key_identifier_extension = true;
     Ok(params)
 }

@@ -275,7 +275,7 @@ pub(crate) struct Issuing {
     pub(crate) roots_pem: String,
 }
 
-fn read_key(path: &Path, certificate: &Path) -> Result<KeyPair, DirectoryError> {
+pub(crate) fn read_key(path: &Path, certificate: &Path) -> Result<KeyPair, DirectoryError> {
     let wrong =
         |why: String| DirectoryError::Key { path: path.to_owned(), why, beside: certificate.to_owned() };
     if !exists(path)? {

@@ -2,16 +2,19 @@
 //!
 //! A **root** certifies an **issuing certificate** of each controller, which certifies the controller itself, nodes and people. The key
 //! of the root is needed only for another controller: it is kept offline. Pure, but for keys and serial numbers: [`certify`]. The
-//! edges: the [`Directory`] of a root and of one controller, and the [`Authority`] of a running controller.
+//! edges: the [`Directory`] of a root and of one controller, the [`Authority`] of a running controller, and the key of a [`Signer`] of
+//! receipts where there is no authority.
 
 mod authority;
 mod certify;
 mod directory;
 mod file;
+mod signer;
 
 pub use authority::{Authority, Granted};
 pub use certify::{CertifyError, Lifetime, Request};
 pub use directory::{Directory, DirectoryError, Written};
+pub use signer::Signer;
 
 #[cfg(test)]
 mod tests;

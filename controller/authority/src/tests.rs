@@ -11,7 +11,8 @@ use rcgen::{CertificateParams, DnType, KeyPair, SanType};
 use sextant_identity::{Credentials, Fingerprint, Holder, Identity, Paths, Role, certificate, files};
 use tempfile::TempDir;
 
-use crate::{Authority, Directory, DirectoryError, Granted, Lifetime, Request};
+use crate::{Authority, Directory, DirectoryError, Granted, Lifetime, Request, Signer};
+use sextant_receipts::{Content, Trust, issue};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -242,4 +243,81 @@ fn files_that_are_replaced_one_by_one_are_used_once_they_fit() {
     let second = good(&authority);
     assert_ne!(second, first);
     assert_eq!(second, Authority::open(next, Lifetime::default()).unwrap().root());
+}
+
+/// What a receipt by this authority's signer is worth for those who trust `roots`.
+fn receipt_counts(authority: &Authority, roots: Vec<Vec<u8>>) -> bool {
+    let pool =
+        sextant_proto::Pool::new("main".parse().unwrap(), "fd00::/48".parse().unwrap(), 64, 64).unwrap();
+    let epoch = sextant_proto::Epoch {
+        incarnation: sextant_proto::Incarnation::random(),
+        revision: sextant_proto::Revision(7),
+    };
+    let signer = authority.signer(SystemTime::now()).unwrap();
+    let content = Content {
+        cluster: "default".parse().unwrap(),
+        node: "h7".parse().unwrap(),
+        node_id: sextant_proto::NodeId::random(),
+        claim: sextant_proto::Claim { prefix: "fd00::/64".parse().unwrap(), epoch, pool },
+        ancestors: Vec::new(),
+        signed: signer.signs_at(SystemTime::now()),
+    };
+    let receipt = issue(&content, signer.as_ref()).unwrap();
+    sextant_receipts::verify(&receipt, &Trust::Roots(roots)).is_ok()
+}
+
+/// Each controller's receipts count for all that trust the root, whose key is offline. Their signers open no connection.
+#[test]
+fn a_signer_of_receipts_is_certified_by_the_controllers_issuing_certificate() {
+    let (_dir, directory) = made();
+    let (second, _) = directory.controller(&identity("c2"), SystemTime::now()).unwrap();
+    fs::remove_file(directory.root_key()).unwrap();
+    let of = |directory: &Directory| Authority::open(directory.clone(), Lifetime::default()).unwrap();
+    let (first, second) = (of(&directory), of(&second));
+    assert!(receipt_counts(&first, second.roots()) && receipt_counts(&second, first.roots()));
+    let (_other, other) = made();
+    assert!(!receipt_counts(&first, of(&other).roots()));
+    let signer = first.signer(SystemTime::now()).unwrap();
+    assert!(std::sync::Arc::ptr_eq(&signer, &first.signer(SystemTime::now()).unwrap()));
+    let error = verified(&second, sextant_receipts::Sign::chain(signer.as_ref()), SystemTime::now());
+    assert!(error.unwrap_err().contains("names no member"));
+    // Another one once its time is over.
+    let later = first.signer(SystemTime::now() + 20 * HOUR).unwrap();
+    assert!(!std::sync::Arc::ptr_eq(&signer, &later));
+}
+
+#[test]
+fn a_signer_follows_the_issuing_certificate_to_another_root() {
+    let (_dir, directory) = made();
+    let (_next, next) = made();
+    let authority = Authority::open(directory.clone(), Lifetime::default()).unwrap();
+    let former = authority.roots();
+    assert!(receipt_counts(&authority, former.clone()));
+    let both = fs::read_to_string(directory.root()).unwrap() + &fs::read_to_string(next.root()).unwrap();
+    fs::write(directory.root(), both).unwrap();
+    for (from, to) in [(next.issuing_key(), directory.issuing_key()), (next.issuing(), directory.issuing())] {
+        fs::copy(from, to).unwrap();
+    }
+    let both = authority.roots();
+    assert!(receipt_counts(&authority, both.clone()) && !receipt_counts(&authority, former));
+    assert_eq!(both.len(), 2);
+    assert_eq!(Fingerprint::of(&authority.own_root()), authority.root());
+}
+
+#[test]
+fn a_signers_key_in_a_file_is_made_once_and_for_its_owner() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("receipts.key");
+    let name = sextant_identity::SignerName {
+        cluster: "default".parse().unwrap(),
+        controller: "c1".parse().unwrap(),
+    };
+    let of = |path: &std::path::Path| Signer::of_key(path, &name, SystemTime::now());
+    let key = of(&path).unwrap().public_key();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(of(&path).unwrap().public_key(), key);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let error = of(&path).unwrap_err().to_string();
+    assert!(error.contains("readable for all users"), "{error}");
+    assert!(of(&dir.path().join("no/such/directory")).is_err());
 }

@@ -184,6 +184,9 @@ pub(crate) enum Command {
         /// The number of listed claims that end with the window; required if there are any
         #[arg(long, value_name = "N", requires = "finish")]
         confirm: Option<u32>,
+        /// Let claims that no receipt proves count until the window closes; their nodes may then claim what they like
+        #[arg(long, conflicts_with = "finish")]
+        accept_unsigned: bool,
     },
     /// Stop all agents from changing their kernels
     #[command(after_help = "Example:\n  sextant pause")]

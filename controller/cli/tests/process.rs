@@ -87,6 +87,7 @@ refuse! {
     status(StatusRequest) -> StatusResponse,
     undo_restore(UndoRestoreRequest) -> UndoRestoreResponse,
     finish_recovery(FinishRecoveryRequest) -> FinishRecoveryResponse,
+    accept_unsigned(AcceptUnsignedRequest) -> AcceptUnsignedResponse,
     explain(ExplainRequest) -> ExplainResponse,
     who_am_i(WhoAmIRequest) -> WhoAmIResponse,
     create_token(CreateTokenRequest) -> CreateTokenResponse,
@@ -135,7 +136,7 @@ async fn sextant(controllers: &str, words: &str) -> (i32, String, String) {
     (status.code().unwrap(), text(stdout), text(stderr))
 }
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "pool add main 2001:db8:1::/48 --host-len 64",
     "pool list",
     "pool show main",
@@ -155,6 +156,7 @@ const COMMANDS: [&str; 20] = [
     "restore --undo",
     "recover",
     "recover --finish",
+    "recover --accept-unsigned",
     "wait",
 ];
 

@@ -115,6 +115,8 @@ pub enum What {
     Forked,
     /// The recovery window is closed.
     RecoveryFinished,
+    /// Claims without receipts count until the recovery window closes.
+    UnsignedAccepted,
     /// A node did not come back before the recovery window closed.
     Silent,
     /// A call was refused.
@@ -163,6 +165,7 @@ impl fmt::Display for What {
             Self::RestoreUndone => "restore undone",
             Self::Forked => "taken back to a snapshot",
             Self::RecoveryFinished => "recovery finished",
+            Self::UnsignedAccepted => "unsigned claims accepted",
             Self::Silent => "silent",
             Self::Refused => "call refused",
             Self::Revoked => "revoked",

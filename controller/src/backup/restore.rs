@@ -229,6 +229,7 @@ async fn end(
             forked: false,
             ancestors: meta.ancestors.clone(),
             format: meta.format,
+            accepts_unsigned: false,
         };
         let next = if several { next.with_several_claims() } else { next };
         let next = next.in_place_of(backup.incarnation).in_place_of(meta.incarnation);

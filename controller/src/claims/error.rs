@@ -215,6 +215,20 @@ pub enum ClaimError {
         /// The reason, with the fix.
         why: String,
     },
+    /// It holds a claim that the store does not have, and that its receipt does not prove.
+    #[error(
+        "the claim of {prefix} that this node shows is not in the store, and its receipt does not prove it: {why}; {}. To claim anew, \
+         remove claim.json, more-claims.json and receipts.json from the agent's state directory, and start it again",
+        accepts(*.is_open)
+    )]
+    Unproven {
+        /// The prefix.
+        prefix: Prefix,
+        /// Why the receipt proves nothing.
+        why: String,
+        /// The recovery window is open.
+        is_open: bool,
+    },
     /// Concurrent claims won each time.
     #[error("{ATTEMPTS} attempts to claim collided with concurrent claims; try again")]
     Contended,
@@ -242,6 +256,7 @@ impl ClaimError {
             | Self::Infrastructure { .. }
             | Self::TooMany { .. }
             | Self::Exhausted { .. }
+            | Self::Unproven { .. }
             | Self::NoPlace { .. } => true,
             Self::NoPool
             | Self::JustNamed { .. }
@@ -249,6 +264,14 @@ impl ClaimError {
             | Self::Contended
             | Self::Registry(_) => false,
         }
+    }
+}
+
+fn accepts(is_open: bool) -> &'static str {
+    if is_open {
+        "an admin lets claims without receipts count during this recovery window by `sextant recover --accept-unsigned`"
+    } else {
+        "the recovery window, in which an admin may let it count, is closed"
     }
 }
 

@@ -15,6 +15,7 @@ mod quarantine;
 mod reassign;
 mod recovery;
 mod rename;
+mod unproven;
 
 use std::{
     net::Ipv6Addr,
@@ -50,6 +51,8 @@ pub(crate) use lifecycle::of_node;
 pub use lifecycle::{AnnouncedClaim, Announcement, DrainError, Holder, HolderError, Verified};
 pub use node_status::NodeStatus;
 pub use reassign::{Move, ReassignError, Reassignment, Unavailable};
+pub(crate) use unproven::in_the_store;
+pub use unproven::{AcceptError, Unproven};
 
 /// The attempts of a claim against concurrent claims.
 const ATTEMPTS: u32 = 16;
@@ -67,8 +70,12 @@ pub struct ClaimRequest {
     pub pool: Option<PoolName>,
     /// The requested length of the host prefix, or the pool's. A held prefix keeps its length.
     pub host_len: Option<u32>,
-    /// The claim that it reports to hold.
+    /// The claim that it reports to hold, and that counts: its receipt proves it, or no receipt is required.
     pub held: Option<Claim>,
+    /// The incarnations before that of the held claim, by its receipt: claims of those are earlier ones.
+    pub ancestors: Vec<Incarnation>,
+    /// The claim that it reports to hold in the place of `held`, and that nothing proves.
+    pub unproven: Option<Unproven>,
     /// It may hold claims in other pools at the same time. Otherwise it has one claim, in whichever pool.
     pub beside: bool,
     /// The addresses that its host's network stands on: no new prefix contains one of them.
@@ -78,6 +85,11 @@ pub struct ClaimRequest {
 }
 
 impl ClaimRequest {
+    /// The claim that it reports to hold, whether that counts or not.
+    pub fn shown(&self) -> Option<&Claim> {
+        self.held.as_ref().or(self.unproven.as_ref().map(|it| &it.claim))
+    }
+
     /// The node, with a doubt because of the claim that it shows.
     fn doubter(&self, claim: Epoch) -> Doubter<'_> {
         Doubter { node: &self.node, node_id: Some(self.node_id), claim: Some(claim) }
@@ -151,6 +163,9 @@ impl Claims {
         for attempt in 0..ATTEMPTS {
             self.is_whole()?;
             self.rename(request).await?;
+            if let Some(shown) = &request.unproven {
+                return self.unproven(request, shown).await;
+            }
             self.come_back(request).await?;
             // A guard of the claim checks that an unknown node holds nothing: no read is needed first.
             let is_new = attempt == 0 && request.held.is_none() && self.is_unknown(&request.node);
@@ -421,5 +436,7 @@ mod replaced;
 mod sequences;
 #[cfg(test)]
 mod several;
+#[cfg(test)]
+mod shown;
 #[cfg(test)]
 mod tests;

@@ -194,22 +194,8 @@ impl Claims {
         let &Holder { node: ref name, node_id, epoch } = holder;
         let status = self.node_status_with(name, &[self.keys.marks()]).await?;
         self.index.reaches(status.read_at, CATCH_UP).await;
-        if let Some(now) = self.former_name(name, node_id) {
-            return Ok((Judged::Renamed(now), status));
-        }
-        if let Some(copied) = self.copied(holder, prefix) {
-            return Ok((Judged::Copied(Box::new(copied)), status));
-        }
-        let mut history = History::default();
-        for entry in status.more.iter().flatten() {
-            if let (Some(crate::keys::Key::Mark(id)), Ok(mark)) =
-                (self.keys.parse(&entry.key), MarkRecord::decode(&entry.value))
-            {
-                history.put(id, entry.modified, &mark);
-            }
-        }
-        if history.knows_grant(node_id, epoch.revision) != Known::Missing {
-            return Ok((Judged::Fenced, status));
+        if let Some(judged) = self.judged_by_the_store(holder, prefix, &status) {
+            return Ok((judged, status));
         }
         let doubt =
             format!("the claim that it was granted at revision {} is not in the store", epoch.revision);
@@ -219,6 +205,31 @@ impl Claims {
             Doubted::Alone => Judged::Alone,
         };
         Ok((judged, status))
+    }
+
+    /// The verdict by what the store has, with its marks in `status`; `None` if the store does not have that history.
+    pub(super) fn judged_by_the_store(
+        &self,
+        holder: &Holder,
+        prefix: Option<Prefix>,
+        status: &NodeStatus,
+    ) -> Option<Judged> {
+        let &Holder { node: ref name, node_id, epoch } = holder;
+        if let Some(now) = self.former_name(name, node_id) {
+            return Some(Judged::Renamed(now));
+        }
+        if let Some(copied) = self.copied(holder, prefix) {
+            return Some(Judged::Copied(Box::new(copied)));
+        }
+        let mut history = History::default();
+        for entry in status.more.iter().flatten() {
+            if let (Some(crate::keys::Key::Mark(id)), Ok(mark)) =
+                (self.keys.parse(&entry.key), MarkRecord::decode(&entry.value))
+            {
+                history.put(id, entry.modified, &mark);
+            }
+        }
+        (history.knows_grant(node_id, epoch.revision) != Known::Missing).then_some(Judged::Fenced)
     }
 }
 

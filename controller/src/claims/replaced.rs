@@ -281,6 +281,8 @@ async fn i3_the_later_holder_of_a_prefix_has_it_after_a_snapshot() {
         held: Some(later.clone()),
         pool: None,
         host_len: None,
+        ancestors: Vec::new(),
+        unproven: None,
         beside: false,
         infrastructure: Vec::new(),
         pool_order: Vec::new(),

@@ -97,6 +97,8 @@ pub(super) fn request(n: usize) -> ClaimRequest {
         pool: None,
         host_len: None,
         held: None,
+        ancestors: Vec::new(),
+        unproven: None,
         beside: false,
         infrastructure: Vec::new(),
         pool_order: Vec::new(),

@@ -139,6 +139,8 @@ async fn a_node_whose_agent_any_controller_hears_is_not_down() {
             pool: None,
             host_len: None,
             held: None,
+            ancestors: vec![],
+            unproven: None,
             beside: false,
             infrastructure: vec![],
             pool_order: vec![],

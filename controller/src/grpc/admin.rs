@@ -329,6 +329,15 @@ impl AdminService for Admin {
         Ok(Response::new(recovery::finish(&self.services, confirm, &by).await?))
     }
 
+    async fn accept_unsigned(
+        &self,
+        request: Request<v1::AcceptUnsignedRequest>,
+    ) -> Result<Response<v1::AcceptUnsignedResponse>, Status> {
+        let by = self.changes(&request)?;
+        let revision = self.services.claims.by(&by).accept_unsigned().await?.0;
+        Ok(Response::new(v1::AcceptUnsignedResponse { revision }))
+    }
+
     async fn explain(
         &self,
         request: Request<v1::ExplainRequest>,

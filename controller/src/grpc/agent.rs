@@ -15,6 +15,7 @@ use sextant_proto::{
     convert::{self, required},
     v1::{self, agent_service_server::AgentService, claim_response::Outcome},
 };
+use sextant_receipts::Bearer;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -29,6 +30,7 @@ use crate::{
     claims::{ClaimError, ClaimRequest, Granted, Holder},
     controllers::POLL,
     index::State,
+    receipts::Shown,
     unregistered::Unregistered,
 };
 
@@ -78,7 +80,7 @@ impl Agents {
 
     /// Records whether a claim of another store was refused, for `sextant recover`.
     fn note_held(&self, request: &ClaimRequest, granted: &Result<Granted, ClaimError>) {
-        let Some(held) = &request.held else { return };
+        let Some(held) = request.shown() else { return };
         let refused = &self.services.refused_claims;
         let here = self.services.index.read(|state| state.meta().incarnation);
         match granted {
@@ -113,6 +115,21 @@ impl Agents {
             node.is_some_and(|node| node.record.node_id == request.node_id)
         };
         request.beside && self.services.index.read(is_known)
+    }
+
+    /// The request with the claim that its node shows, as far as that counts. The caller was checked: it may act for the node.
+    fn counting(
+        &self,
+        request: ClaimRequest,
+        shown: Option<Claim>,
+        receipt: Option<&v1::Receipt>,
+    ) -> ClaimRequest {
+        let Some(shown) = shown else { return request };
+        let bearer = Bearer { node: &request.node, node_id: request.node_id };
+        match self.services.receipts.shown(bearer, shown, receipt) {
+            Shown::Held { claim, ancestors } => ClaimRequest { held: Some(claim), ancestors, ..request },
+            Shown::Unproven(unproven) => ClaimRequest { unproven: Some(unproven), ..request },
+        }
     }
 
     /// Logs a refused certificate. Everybody may ask: each reason is logged once a minute.
@@ -151,30 +168,34 @@ impl AgentService for Agents {
     async fn claim(&self, request: Request<v1::ClaimRequest>) -> Result<Response<v1::ClaimResponse>, Status> {
         let caller = principal(request.extensions())?.clone();
         let (by, from) = (actor(&request)?, request.remote_addr());
-        let request = parse_claim(request.into_inner())?;
+        let (request, held, receipt) = parse_claim(request.into_inner())?;
         caller.may_act_for(&request.node)?;
         self.services.denials.check(&request.node, Some(request.node_id))?;
         if let Some(former) = self.services.claims.former_name(&request.node, request.node_id) {
             caller.may_act_for(&former)?;
         }
+        let request = self.counting(request, held, receipt.as_ref());
+        let mut signed = None;
         let outcome = match self.granted(&by, &request, from).await? {
             Granted::Claim(claim) => {
                 let (node, pool, prefix, epoch) =
                     (&request.node, &claim.pool.name, claim.prefix, claim.epoch);
-                if request.held.as_ref().is_none_or(|held| held.epoch != epoch) {
+                if request.shown().is_none_or(|held| held.epoch != epoch) {
                     tracing::info!(%node, %pool, %prefix, %epoch, "claim granted");
                     self.note_grant(node, &claim);
                 } else {
                     tracing::debug!(%node, %pool, %prefix, %epoch, "held claim confirmed");
                 }
+                let bearer = Bearer { node, node_id: request.node_id };
+                signed = self.services.receipts.of_grant(bearer, &claim, receipt.as_ref());
                 Outcome::Granted((&claim).into())
             }
             Granted::Fenced(reason) => {
                 tracing::info!(node = %request.node, reason, "claim refused: node fenced");
-                Outcome::Fenced(v1::Fenced { reason, epoch: request.held.map(|held| held.epoch.into()) })
+                Outcome::Fenced(v1::Fenced { reason, epoch: request.shown().map(|held| held.epoch.into()) })
             }
         };
-        Ok(Response::new(v1::ClaimResponse { outcome: Some(outcome) }))
+        Ok(Response::new(v1::ClaimResponse { outcome: Some(outcome), receipt: signed }))
     }
 
     async fn sync(
@@ -257,20 +278,27 @@ pub(super) fn names(nodes: &[NodeName]) -> Vec<String> {
     nodes.iter().map(ToString::to_string).collect()
 }
 
-fn parse_claim(message: v1::ClaimRequest) -> Result<ClaimRequest, Status> {
-    let v1::ClaimRequest { node, node_id, pool, held, host_len, beside, infrastructure, pool_order } =
+/// The request, with the claim that its node shows and the receipt of that, which are not judged yet.
+type Parsed = (ClaimRequest, Option<Claim>, Option<v1::Receipt>);
+
+fn parse_claim(message: v1::ClaimRequest) -> Result<Parsed, Status> {
+    let v1::ClaimRequest { node, node_id, pool, held, host_len, beside, infrastructure, pool_order, receipt } =
         message;
     let pool = (!pool.is_empty()).then(|| convert::parse("pool", &pool)).transpose();
-    Ok(ClaimRequest {
+    let held = held.map(|held| required("held", Some(held))).transpose().map_err(malformed)?;
+    let request = ClaimRequest {
         node: convert::parse("node", &node).map_err(malformed)?,
         node_id: convert::id("node_id", &node_id).map_err(malformed)?,
         pool: pool.map_err(malformed)?,
         host_len: (host_len > 0).then_some(host_len),
-        held: held.map(|held| required("held", Some(held))).transpose().map_err(malformed)?,
+        held: None,
+        ancestors: Vec::new(),
+        unproven: None,
         beside,
         infrastructure: convert::addresses("infrastructure", infrastructure).map_err(malformed)?,
         pool_order: convert::pool_order(&pool_order).map_err(malformed)?,
-    })
+    };
+    Ok((request, held, receipt))
 }
 
 pub(super) fn parse_holder(node: &str, node_id: &[u8], epoch: Option<v1::Epoch>) -> Result<Holder, Status> {

@@ -25,7 +25,7 @@ pub(super) enum Who {
 }
 
 /// The calls of all services.
-static TABLE: [(&str, Who); 45] = [
+static TABLE: [(&str, Who); 46] = [
     ("/sextant.v1.AgentService/Claim", Node),
     ("/sextant.v1.AgentService/Sync", Node),
     ("/sextant.v1.AgentService/Settle", Node),
@@ -63,6 +63,7 @@ static TABLE: [(&str, Who); 45] = [
     ("/sextant.v1.AdminService/Restore", Admin),
     ("/sextant.v1.AdminService/UndoRestore", Admin),
     ("/sextant.v1.AdminService/FinishRecovery", Admin),
+    ("/sextant.v1.AdminService/AcceptUnsigned", Admin),
     ("/sextant.v1.AdminService/CreateToken", Admin),
     ("/sextant.v1.AdminService/ListTokens", Admin),
     ("/sextant.v1.AdminService/RevokeToken", Admin),

@@ -5,7 +5,7 @@ use tonic::{Code, Status};
 
 use crate::{
     backup::{RestoreError, UploadError},
-    claims::{ClaimError, DrainError, ForgetError, HolderError},
+    claims::{AcceptError, ClaimError, DrainError, ForgetError, HolderError},
     denials::{DenialError, Denied},
     limits::OverLimit,
     pools::PoolsError,
@@ -45,6 +45,7 @@ impl From<ClaimError> for Status {
             ClaimError::NoPool
             | ClaimError::Ambiguous(_)
             | ClaimError::Closed(_)
+            | ClaimError::Unproven { .. }
             | ClaimError::NoPlace { .. } => Code::FailedPrecondition,
             ClaimError::UnknownPool { .. } => Code::NotFound,
             ClaimError::Contended
@@ -58,6 +59,15 @@ impl From<ClaimError> for Status {
             ClaimError::Registry(error) => code_of(error),
         };
         Status::new(code, error.to_string())
+    }
+}
+
+impl From<AcceptError> for Status {
+    fn from(error: AcceptError) -> Self {
+        match error {
+            AcceptError::Closed => Status::failed_precondition(error.to_string()),
+            AcceptError::Registry(error) => error.into(),
+        }
     }
 }
 

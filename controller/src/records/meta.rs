@@ -33,6 +33,8 @@ pub struct Meta {
     pub ancestors: Vec<Incarnation>,
     /// The newest form of a record in the store.
     pub format: u32,
+    /// Claims without receipts count until the recovery window closes.
+    pub accepts_unsigned: bool,
 }
 
 impl Meta {
@@ -47,6 +49,7 @@ impl Meta {
             forked: false,
             ancestors: Vec::new(),
             format: FIRST_FORMAT,
+            accepts_unsigned: false,
         }
     }
 
@@ -129,6 +132,7 @@ impl Record for Meta {
                 .map(|it| convert::id("ancestors", it))
                 .collect::<Result<_, _>>()?,
             format: message.format.max(FIRST_FORMAT),
+            accepts_unsigned: message.accepts_unsigned,
         })
     }
 
@@ -148,6 +152,7 @@ impl Record for Meta {
             forked: self.forked,
             ancestors: self.ancestors.iter().map(|it| (*it).into()).collect(),
             format: if self.format > FIRST_FORMAT { self.format } else { 0 },
+            accepts_unsigned: self.accepts_unsigned,
         };
         message.encode_to_vec().into()
     }

@@ -99,6 +99,10 @@ pub(super) struct Keys {
     #[arg(long, env = "SEXTANT_CERTIFICATE_LIFETIME", value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) certificate_lifetime: Option<f64>,
+    /// Key that signs receipts of claims, without --pki; made if it is missing. Controllers with copies of it trust each other's receipts. Default: beside an embedded store, e.g. /var/lib/sextant/controller.redb.receipts.key
+    #[arg(long, env = "SEXTANT_RECEIPT_KEY", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) receipt_key: Option<PathBuf>,
     #[command(flatten)]
     pub(super) tls: TlsKeys,
     #[command(flatten)]

@@ -3,6 +3,7 @@
 mod command;
 mod keys;
 mod limits;
+mod receipts;
 mod tls;
 
 use std::{
@@ -27,6 +28,7 @@ use crate::{
 
 pub use command::{Command, PkiCommand, PkiPlace};
 use keys::{EtcdKeys, Keys, Mode};
+pub use receipts::ReceiptKey;
 pub use tls::Tls;
 
 /// The default path of the settings.
@@ -136,6 +138,8 @@ pub struct Settings {
     pub tls: Option<Tls>,
     /// What is taken at `listen`.
     pub tls_mode: TlsMode,
+    /// The key of receipts, where the cluster has no authority of its own.
+    pub receipt_key: Option<ReceiptKey>,
     /// How to be let in by etcd.
     pub etcd: EtcdAccess,
 }
@@ -186,11 +190,13 @@ impl CommandLine {
         let loopback = |port| SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port));
         let listen = keys.listen.unwrap_or_else(|| loopback(7300));
         let insecure = keys.insecure.unwrap_or(false);
+        let receipt_key = receipts::set(keys.receipt_key, keys.pki.as_deref())?;
         let tls = tls::tls(keys.pki, keys.certificate_lifetime, keys.tls)?;
         plain_text_allowed("--listen", &listen.ip().to_string(), insecure || tls.is_some())?;
         let cluster = keys.cluster.unwrap_or_else(|| "default".into());
         let store: Store = keys.store.as_deref().unwrap_or(DEFAULT_STORE).parse()?;
-        let backup_dir = keys.backup_dir.or_else(|| beside(&store));
+        let backup_dir = keys.backup_dir.or_else(|| beside(&store, ".backups"));
+        let receipt_key = receipt_key.or_else(|| receipts::by_default(&store));
         Ok(Settings {
             backups: schedule(keys.backup_every.as_deref(), keys.backup_keep, backup_dir.as_deref())?,
             backup_dir,
@@ -212,18 +218,19 @@ impl CommandLine {
             log_format: keys.log_format.unwrap_or_default(),
             tls_mode: tls_mode(keys.tls_mode, tls.is_some())?,
             tls,
+            receipt_key,
             etcd: etcd_access(keys.etcd)?,
         })
     }
 }
 
-/// The default directory of an embedded store's automatic backups.
-fn beside(store: &Store) -> Option<PathBuf> {
+/// The path beside an embedded store with this end of its name.
+fn beside(store: &Store, end: &str) -> Option<PathBuf> {
     let Store::Embedded(path) = store else {
         return None;
     };
     let mut name = path.as_os_str().to_owned();
-    name.push(".backups");
+    name.push(end);
     Some(name.into())
 }
 

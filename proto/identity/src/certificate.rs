@@ -5,10 +5,14 @@ use std::time::{Duration, SystemTime};
 use sextant_proto::quoted;
 use x509_parser::{
     extensions::GeneralName,
+    oid_registry::Oid,
     prelude::{FromDer, X509Certificate},
 };
 
-use crate::identity::{Identity, IdentityError, Role, Subject};
+use crate::{
+    identity::{Identity, IdentityError, Role, Subject},
+    signer::SignerName,
+};
 
 /// The holder of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +41,9 @@ pub enum CertificateError {
         "the certificate has {0} URI names; it needs one, spiffe://CLUSTER/{{node,controller,admin}}/NAME"
     )]
     Uris(usize),
+    /// It is of a signer, and for another use.
+    #[error("the certificate is not for document signing (extended key usage 1.3.6.1.5.5.7.3.36)")]
+    Usage,
     /// Its name or role.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -47,16 +54,8 @@ pub enum CertificateError {
 /// # Errors
 /// If it is no certificate, or has no single SPIFFE ID of a member.
 pub fn holder(der: &[u8]) -> Result<Holder, CertificateError> {
-    let malformed = |why: String| CertificateError::Malformed(quoted(&why));
-    let (_, certificate) = X509Certificate::from_der(der).map_err(|error| malformed(error.to_string()))?;
-    let names = certificate.subject_alternative_name().map_err(|error| malformed(error.to_string()))?;
-    let uris: Vec<&str> = names
-        .iter()
-        .flat_map(|names| &names.value.general_names)
-        .filter_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None })
-        .collect();
-    let [uri] = uris[..] else { return Err(CertificateError::Uris(uris.len())) };
-    let identity: Identity = uri.parse()?;
+    let certificate = parsed(der)?;
+    let identity: Identity = uri(&certificate)?.parse()?;
     let role = match &identity.subject {
         Subject::Admin(_) => Some(role(&certificate)?),
         Subject::Node(_) | Subject::Controller(_) => None,
@@ -71,14 +70,47 @@ pub fn holder(der: &[u8]) -> Result<Holder, CertificateError> {
     })
 }
 
+/// The name of the signer of receipts whose certificate has this DER encoding. Its URI names no member of a cluster, and its extended
+/// key usage is `usage`.
+///
+/// # Errors
+/// If it is no certificate, or is of no signer.
+pub fn signer(der: &[u8], usage: &[u64]) -> Result<SignerName, CertificateError> {
+    let certificate = parsed(der)?;
+    let name = uri(&certificate)?.parse()?;
+    let usages = certificate.extended_key_usage();
+    let usages = usages.map_err(|error| CertificateError::Malformed(quoted(&error.to_string())))?;
+    let is_its = |oid: &Oid<'_>| oid.iter().is_some_and(|arcs| arcs.eq(usage.iter().copied()));
+    if usages.is_some_and(|usages| usages.value.other.iter().any(is_its)) {
+        Ok(name)
+    } else {
+        Err(CertificateError::Usage)
+    }
+}
+
+fn parsed(der: &[u8]) -> Result<X509Certificate<'_>, CertificateError> {
+    let parsed = X509Certificate::from_der(der);
+    Ok(parsed.map_err(|error| CertificateError::Malformed(quoted(&error.to_string())))?.1)
+}
+
+/// The only URI among its names.
+fn uri<'a>(certificate: &'a X509Certificate<'_>) -> Result<&'a str, CertificateError> {
+    let names = certificate.subject_alternative_name();
+    let names = names.map_err(|error| CertificateError::Malformed(quoted(&error.to_string())))?;
+    let uris: Vec<&str> = names
+        .iter()
+        .flat_map(|names| &names.value.general_names)
+        .filter_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None })
+        .collect();
+    if let [uri] = uris[..] { Ok(uri) } else { Err(CertificateError::Uris(uris.len())) }
+}
+
 /// The public key (SubjectPublicKeyInfo, RFC 5280 §4.1) of the certificate with this DER encoding.
 ///
 /// # Errors
 /// If it is no certificate.
 pub fn public_key(der: &[u8]) -> Result<Vec<u8>, CertificateError> {
-    let (_, certificate) = X509Certificate::from_der(der)
-        .map_err(|error| CertificateError::Malformed(quoted(&error.to_string())))?;
-    Ok(certificate.public_key().raw.to_vec())
+    Ok(parsed(der)?.public_key().raw.to_vec())
 }
 
 /// Whether `certificate` names `issuer` as its issuer; both in DER.

@@ -46,6 +46,11 @@ pub enum IdentityError {
          spiffe://CLUSTER/controller/NAME or spiffe://CLUSTER/admin/NAME"
     )]
     Form(String),
+    /// It names no signer of receipts.
+    #[error(
+        "\"{0}\" names no signer of receipts; its certificate needs the URI spiffe://CLUSTER/receipts/NAME"
+    )]
+    Signer(String),
     /// A part of it is no name.
     #[error("{uri}: {why}")]
     Name {

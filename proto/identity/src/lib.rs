@@ -1,7 +1,7 @@
 //! Who a peer is, by its certificate, and the TLS between Sextant's programs.
 //!
 //! Certificates name nodes, controllers and people by a URI (SPIFFE ID) as their subject alternative name: [`Identity`]. Pure: the
-//! names ([`identity`]) and what a certificate says ([`certificate`]). The edges: the files ([`files`]), connections to gRPC servers ([`Dial`]), and the handshakes of a
+//! names ([`identity`]), what a certificate says ([`certificate`]), and who may sign receipts ([`signer`]). The edges: the files ([`files`]), connections to gRPC servers ([`Dial`]), and the handshakes of a
 //! server ([`server`]) and of a client ([`client`]). Both follow the files: a renewed certificate is used from the next handshake
 //! on, and no stream is broken.
 
@@ -15,6 +15,7 @@ mod join;
 mod live;
 pub mod server;
 mod settings;
+pub mod signer;
 pub mod token;
 mod url;
 
@@ -27,6 +28,7 @@ pub use live::{Credentials, CredentialsError, Unverified};
 pub use rustls::Error as TlsError;
 pub use server::{Peer, Served, refusal};
 pub use settings::{Incomplete, TlsKeys};
+pub use signer::{SignerError, SignerName};
 pub use token::{Fingerprint, JoinToken, Secret, SecretHash, TokenError, TokenId};
 pub use url::{ControllerUrl, UrlError};
 

@@ -100,7 +100,7 @@ impl Claimer {
     pub async fn run(mut self) {
         while !self.shared.stop.load(Ordering::Relaxed) {
             let slot = self.random.random_range(0..NODES);
-            let answer = self.step(slot).await;
+            let answer = Box::pin(self.step(slot)).await;
             if matches!(answer, Answer::Unknown(_) | Answer::Refused(_)) {
                 tokio::time::sleep(REST).await;
             }
@@ -113,12 +113,12 @@ impl Claimer {
             // A duplicate of another claimer's node.
             _ if lot < 3 => self.claim_as_duplicate().await,
             None if lot < 20 => self.forget(slot, None).await,
-            None => self.claim(slot).await,
+            None => Box::pin(self.claim(slot)).await,
             Some(claim) if slot > 0 && lot < 20 => self.release(slot, claim).await,
             Some(claim) if slot > 0 && lot < 40 => self.forget(slot, Some(claim.pool.name)).await,
             Some(_) if slot > 0 && lot < 60 => self.forget(slot, None).await,
             // The first node is kept for as long as nobody meddles with it.
-            Some(_) => self.claim(slot).await,
+            Some(_) => Box::pin(self.claim(slot)).await,
         }
     }
 

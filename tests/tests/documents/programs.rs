@@ -40,7 +40,7 @@ const OTHERS: &[&str] = &[
     "vtysh",
 ];
 /// Packages, and where each has its tests.
-const PACKAGES: [(&str, &str); 11] = [
+const PACKAGES: [(&str, &str); 12] = [
     ("sextant-proto", "proto"),
     ("sextant-daemon", "proto/daemon"),
     ("sextant-identity", "proto/identity"),
@@ -50,6 +50,7 @@ const PACKAGES: [(&str, &str); 11] = [
     ("sextant-controller", "controller"),
     ("sextant-authority", "controller/authority"),
     ("sextant-backup-file", "controller/backup-file"),
+    ("sextant-receipts", "controller/receipts"),
     ("sextant-cli", "controller/cli"),
     ("sextant-tests", "tests"),
 ];

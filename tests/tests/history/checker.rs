@@ -152,6 +152,8 @@ async fn race(without: Without, pool_of_second: usize) -> (Vec<Operation>, Store
                 pool: Some(format!("pool{pool}").parse().unwrap()),
                 host_len: None,
                 held: None,
+                ancestors: Vec::new(),
+                unproven: None,
                 beside: true,
                 infrastructure: Vec::new(),
                 pool_order: Vec::new(),

@@ -10,6 +10,7 @@ mod floods;
 mod members;
 mod migration;
 mod own;
+mod receipts;
 mod refusals;
 mod renewal;
 mod replaced;

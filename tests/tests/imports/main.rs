@@ -79,6 +79,7 @@ const CONTROLLER: &[&str] = &[
     "reservations",
     "tokens",
     "claims",
+    "receipts",
     "expiry",
     "sessions",
     "verdicts",

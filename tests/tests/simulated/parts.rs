@@ -13,6 +13,7 @@ use sextant_agent::{
     state::StateDir,
 };
 use sextant_controller::{
+    receipts::Signing,
     records::TlsMode,
     registry::SharedRegistry,
     run::{Controller, Edges},
@@ -115,7 +116,14 @@ pub async fn controller(
     let address = controller_address(number);
     let id = format!("{:016x}", rand::random::<u64>());
     let me = Identity { id, address, replaces: Replaces::SameAddress, tls: TlsMode::Off };
-    let edges = Edges { registry, me, dial, authority: None, heartbeat: Heartbeat::unwatched() };
+    let edges = Edges {
+        registry,
+        me,
+        dial,
+        authority: None,
+        signing: Signing::Off,
+        heartbeat: Heartbeat::unwatched(),
+    };
     let controller = Controller::open(&settings, edges).await?;
     let mut tasks = Essential::default();
     controller.spawn(&mut tasks, &settings, incoming, None);

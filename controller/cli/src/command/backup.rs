@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 use sextant_backup_file::{Backup, Existing, FileError, write};
 use sextant_proto::{
-    Incarnation, NodeName,
+    Incarnation, NodeName, Revision,
     convert::{self, all},
     counted,
 };
@@ -78,6 +78,12 @@ pub(crate) async fn recover(
     show::print(output, &Recovery { open, was_open: open, silent, unregistered })
 }
 
+/// `sextant recover --accept-unsigned`.
+pub(crate) async fn accept_unsigned(link: &mut Link, output: Output) -> Result<(), Failure> {
+    let revision = link.accept_unsigned().await?;
+    show::print(output, &UnsignedAccepted(revision))
+}
+
 fn names(texts: &[String]) -> Result<Vec<NodeName>, Failure> {
     Ok(texts.iter().map(|text| convert::parse("silent", text)).collect::<Result<_, _>>()?)
 }
@@ -119,6 +125,8 @@ struct Restored {
 }
 
 struct Undone(u64);
+
+struct UnsignedAccepted(Revision);
 
 struct Recovery {
     open: bool,
@@ -177,6 +185,16 @@ impl Show for Undone {
 
     fn json(&self) -> Value {
         json::value(json::Undone { deleted: self.0 })
+    }
+}
+
+impl Show for UnsignedAccepted {
+    fn text(&self, _now_unix_ms: u64) -> String {
+        "claims without receipts count until the recovery window closes\n".into()
+    }
+
+    fn json(&self) -> Value {
+        json::value(json::UnsignedAccepted { accepts_unsigned: true, revision: self.0 })
     }
 }
 

@@ -93,6 +93,13 @@ pub(crate) struct Undone {
     pub(crate) deleted: u64,
 }
 
+/// Claims without receipts count until the recovery window closes.
+#[derive(Debug, Serialize)]
+pub(crate) struct UnsignedAccepted {
+    pub(crate) accepts_unsigned: bool,
+    pub(crate) revision: Revision,
+}
+
 /// The recovery window.
 #[derive(Debug, Serialize)]
 pub(crate) struct Recovery<'a> {

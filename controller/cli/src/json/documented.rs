@@ -226,6 +226,7 @@ fn samples() -> Vec<(&'static str, Value)> {
         ),
         ("Restored", value(Restored { incarnation, revision: 1, put: 2, there: 3 })),
         ("Undone", value(Undone { deleted: 1 })),
+        ("UnsignedAccepted", value(UnsignedAccepted { accepts_unsigned: true, revision })),
         (
             "Recovery",
             value(Recovery {

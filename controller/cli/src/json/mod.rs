@@ -28,7 +28,7 @@ use serde_json::Value;
 pub(crate) use caller::Caller;
 pub(crate) use change::{
     BackupWritten, ForgottenNode, NodeChanged, NodeReassigned, NodeRevoked, Paused, PoolChanged, Recovery,
-    ReservationChanged, Restored, Undone, Waited,
+    ReservationChanged, Restored, Undone, UnsignedAccepted, Waited,
 };
 pub(crate) use containers::Containers;
 pub(crate) use event::Event;

@@ -270,6 +270,11 @@ impl Link {
         self.change(call).await
     }
 
+    pub(crate) async fn accept_unsigned(&mut self) -> Result<Revision, Failure> {
+        let call = async |mut client: Client| client.accept_unsigned(v1::AcceptUnsignedRequest {}).await;
+        Ok(Revision(self.change(call).await?.revision))
+    }
+
     pub(crate) async fn explain(&mut self, address: Ipv6Addr) -> Result<v1::ExplainResponse, Failure> {
         let request = v1::ExplainRequest { address: octets(address) };
         let call = async |mut client: Client| client.explain(request.clone()).await;

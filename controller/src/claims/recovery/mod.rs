@@ -4,7 +4,7 @@
 
 mod no_place;
 
-use sextant_proto::{Epoch, HALF_RESTORED, NodeName, Pool, PoolName, Prefix};
+use sextant_proto::{Epoch, HALF_RESTORED, Incarnation, NodeName, Pool, PoolName, Prefix};
 
 use super::{Claim, ClaimError, ClaimRequest, Claims, Granted, HolderError};
 use crate::{
@@ -37,7 +37,7 @@ impl Claims {
             let node = state.nodes().get(&request.node).filter(|it| it.record.node_id == request.node_id)?;
             let here = in_place_of(state, &node.record, request, held)?.prefix;
             let claim = state.claims().get(&here)?;
-            (here != held.prefix && is_earlier(state.meta(), claim, held)).then_some(here)
+            (here != held.prefix && is_earlier(state.meta(), claim, held, &request.ancestors)).then_some(here)
         });
         match own {
             Some(here) => self.supersede(&request.node, here).await,
@@ -94,7 +94,8 @@ impl Claims {
         let found = self.index.read(|state| {
             let held = held_before(request, state.meta())?;
             let (prefix, claim) = state.holdings().claim_overlapping(held.prefix)?;
-            Some((held.clone(), prefix, claim.record.node.clone(), is_earlier(state.meta(), claim, held)))
+            let earlier = is_earlier(state.meta(), claim, held, &request.ancestors);
+            Some((held.clone(), prefix, claim.record.node.clone(), earlier))
         });
         match found {
             Some((_, prefix, holder, true)) => self.supersede(&holder, prefix).await.map(|()| None),
@@ -179,12 +180,15 @@ pub(super) fn pool_here<'a>(state: &'a State, held: &Claim) -> Option<&'a PoolNa
     state.pools().iter().find(is_same).or_else(named).map(|(name, _)| name)
 }
 
-/// Whether `claim` was held earlier than `held`: in the same store at an earlier revision, or in one that this store knows,
-/// while `held` is of one that it does not know, from which it was taken back.
-fn is_earlier(meta: &Meta, claim: &View<ClaimRecord>, held: &Claim) -> bool {
+/// Whether `claim` was held earlier than `held`: in the same store at an earlier revision, in one of the `ancestors` of that of
+/// `held`, or in one that this store knows, while `held` is of one that it does not know, from which it was taken back.
+fn is_earlier(meta: &Meta, claim: &View<ClaimRecord>, held: &Claim, ancestors: &[Incarnation]) -> bool {
     dated(meta, claim).is_some_and(|since| {
         if since.incarnation == held.epoch.incarnation {
             return since.revision < held.epoch.revision;
+        }
+        if ancestors.contains(&since.incarnation) {
+            return true;
         }
         meta.forked && meta.descends_from(since.incarnation) && !meta.descends_from(held.epoch.incarnation)
     })
@@ -192,7 +196,7 @@ fn is_earlier(meta: &Meta, claim: &View<ClaimRecord>, held: &Claim) -> bool {
 
 /// Since when the claim was held in another store. One that this store took over as it was, when it was taken back to a
 /// snapshot, is dated by its own revision.
-fn dated(meta: &Meta, claim: &View<ClaimRecord>) -> Option<Epoch> {
+pub(super) fn dated(meta: &Meta, claim: &View<ClaimRecord>) -> Option<Epoch> {
     let lost = meta.replaces?;
     let says_more = |prior: &Epoch| prior.incarnation == lost || !meta.descends_from(prior.incarnation);
     let taken_over = || meta.forked.then_some(Epoch { incarnation: lost, revision: claim.created });

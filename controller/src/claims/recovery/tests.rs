@@ -96,6 +96,8 @@ fn fresh(n: u16) -> ClaimRequest {
         pool: None,
         host_len: None,
         held: None,
+        ancestors: Vec::new(),
+        unproven: None,
         beside: false,
         infrastructure: Vec::new(),
         pool_order: Vec::new(),

@@ -304,6 +304,8 @@ impl Sequence {
             pool: Some(known.1.clone()),
             host_len: asking.host_len,
             held: self.known.borrow().get(&known).filter(|_| asking.held).cloned(),
+            ancestors: Vec::new(),
+            unproven: None,
             beside: asking.beside,
             infrastructure: Vec::new(),
             pool_order: Vec::new(),
