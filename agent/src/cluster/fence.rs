@@ -95,6 +95,10 @@ impl LeftOut {
         self.claims.remove(name);
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.pools.is_empty() && self.claims.is_empty()
+    }
+
     /// Nothing else is in the store.
     pub(super) fn keep(&mut self, pools: &BTreeSet<&PoolName>, nodes: &BTreeSet<&NodeName>) {
         self.pools.retain(|name, _| pools.contains(name));

@@ -5,16 +5,16 @@ use std::{collections::BTreeSet, net::Ipv6Addr};
 
 use sextant_proto::Prefix;
 
-use crate::uplinks::{Gateways, LocalUplink};
+use crate::uplinks::{AddressSet, Gateways, LocalUplink};
 
 /// The addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Infrastructure {
     /// This host's own.
-    own: BTreeSet<Ipv6Addr>,
-    others: BTreeSet<Ipv6Addr>,
-    /// The prefixes of neighbours.
-    links: BTreeSet<Prefix>,
+    own: AddressSet,
+    others: AddressSet,
+    /// The prefixes of neighbours, in ascending order.
+    links: Vec<Prefix>,
 }
 
 impl Infrastructure {
@@ -22,34 +22,30 @@ impl Infrastructure {
     /// host.
     pub fn of(uplinks: &[LocalUplink], gateways: &Gateways, controllers: &[Ipv6Addr]) -> Self {
         let own = uplinks.iter().flat_map(|local| &local.uplink.addresses).map(|address| address.addr);
-        let links = uplinks.iter().flat_map(|local| local.on_link.prefixes());
+        let links: BTreeSet<_> = uplinks.iter().flat_map(|local| local.on_link.prefixes()).collect();
         let neighbour = |addr: &Ipv6Addr| uplinks.iter().any(|local| local.on_link.contains(*addr));
         let controllers = controllers.iter().copied().filter(neighbour);
         let others = gateways.addresses().chain(controllers);
         let others = others.filter(|addr| !addr.is_unspecified() && !addr.is_loopback());
-        Self { own: own.collect(), others: others.collect(), links: links.collect() }
+        Self { own: own.collect(), others: others.collect(), links: links.into_iter().collect() }
     }
 
     /// What another node's `prefix` would take: an address in it, or the first one of a link in it.
     pub fn inside(&self, prefix: Prefix) -> Option<Ipv6Addr> {
-        self.inside_own(prefix).or_else(|| first(&self.own, prefix))
+        self.inside_own(prefix).or_else(|| self.own.first_in(prefix))
     }
 
     /// What this host's own `prefix` would take: its own addresses are not taken by that.
     pub fn inside_own(&self, prefix: Prefix) -> Option<Ipv6Addr> {
         let link = || self.links.iter().find(|link| prefix.covers(**link)).map(|link| link.addr());
-        first(&self.others, prefix).or_else(link)
+        self.others.first_in(prefix).or_else(link)
     }
 
     /// The addresses that no new prefix may contain. The first one of a link is that of its routers (RFC 4291 §2.6.1).
     pub fn addresses(&self) -> impl Iterator<Item = Ipv6Addr> {
-        let links = self.links.iter().map(|link| link.addr());
-        self.own.union(&self.others).copied().chain(links)
+        let hosts: BTreeSet<_> = self.own.iter().chain(self.others.iter()).collect();
+        hosts.into_iter().chain(self.links.iter().map(|link| link.addr()))
     }
-}
-
-fn first(addresses: &BTreeSet<Ipv6Addr>, prefix: Prefix) -> Option<Ipv6Addr> {
-    addresses.range(prefix.addr()..=prefix.last_addr()).next().copied()
 }
 
 #[cfg(test)]

@@ -134,8 +134,12 @@ mod tests {
     use super::*;
     use crate::{
         cluster::{Verdict, Verdicts, View},
-        routes::fixture::{SETTINGS, known, uplink},
+        routes::{
+            Infrastructure,
+            fixture::{SETTINGS, known, uplink},
+        },
         settings::{RouteSettings, Topology},
+        uplinks::Gateways,
     };
 
     fn peer() -> Peer {
@@ -177,6 +181,38 @@ mod tests {
             (PeerState::Own, known, own),
         ] {
             assert_eq!(Assessment::of(&known, &peer).state, expected);
+        }
+    }
+
+    #[test]
+    fn peers_with_one_next_hop_and_claims_of_one_peer_are_judged_each_for_itself() {
+        let (view, uplinks) = (View::default(), [uplink(2, "2001:db8::1")]);
+        let infrastructure = Infrastructure::of(&uplinks, &Gateways::default(), &[]);
+        let verdicts = Verdicts::from([("host3".parse().unwrap(), Verdict::Dead)]);
+        let known =
+            Known { uplinks: &uplinks, infrastructure: &infrastructure, verdicts: &verdicts, ..known(&view) };
+        let claim = |prefix: &str, state| PeerClaim {
+            prefix: prefix.parse().unwrap(),
+            state,
+            ..peer().claims[0].clone()
+        };
+        let claims = vec![
+            claim("2001:db8:1:2::/64", NodeState::Ready),
+            claim("2001:db8::/120", NodeState::Ready),
+            claim("2001:db8:1:3::/64", NodeState::Draining),
+        ];
+        for (name, next_hop, expected) in [
+            ("host2", "2001:db8::2", PeerState::Direct),
+            ("host3", "2001:db8::2", PeerState::Dead),
+            ("host4", "2001:db8::2", PeerState::Direct),
+            ("host5", "2001:db8::1", PeerState::OffLink),
+        ] {
+            let next_hops = vec![next_hop.parse().unwrap()];
+            let peer = Peer { name: name.parse().unwrap(), claims: claims.clone(), next_hops, ..peer() };
+            let assessment = Assessment::of(&known, &peer);
+            let states: Vec<_> = peer.claims.iter().map(|claim| assessment.of_claim(&known, claim)).collect();
+            let draining = PeerState::NotReady(NodeState::Draining);
+            assert_eq!(states, [expected, PeerState::Infrastructure, draining], "{name}");
         }
     }
 }

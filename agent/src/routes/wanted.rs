@@ -1,7 +1,5 @@
 //! The routes that were desired by this process before. Pure.
 
-use std::collections::HashSet;
-
 use super::{Actual, Desired};
 use crate::kernel::{RouteKey, RouteTarget};
 
@@ -9,8 +7,8 @@ use crate::kernel::{RouteKey, RouteTarget};
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
     desired: Desired,
-    /// Desired by this process once, and no longer: these were taken back, and may go.
-    formerly: HashSet<RouteKey>,
+    /// Desired by this process once, and no longer: these were taken back, and may go. In ascending order.
+    formerly: Vec<RouteKey>,
 }
 
 impl Wanted {
@@ -23,11 +21,13 @@ impl Wanted {
     pub fn want(&mut self, desired: Desired) {
         let before = std::mem::replace(&mut self.desired, desired);
         self.formerly.extend(before.routes.without(&self.desired.routes).map(|(key, _)| *key));
+        self.formerly.sort();
+        self.formerly.dedup();
     }
 
     /// Whether this process wants it, or has wanted it as long as it stands.
     pub fn knows(&self, key: &RouteKey) -> bool {
-        self.desired.routes.contains_key(key) || self.formerly.contains(key)
+        self.formerly.binary_search(key).is_ok() || self.desired.routes.contains_key(key)
     }
 
     /// Whether an unreachable route is wanted there.

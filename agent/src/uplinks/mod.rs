@@ -1,15 +1,17 @@
 //! The interfaces towards the other hosts, and those of their addresses that peers may use. Pure, but for `reading`.
 
+mod addresses;
 mod findings;
 mod gateways;
 mod guess;
 mod on_link;
 mod reading;
 
-use std::{collections::BTreeSet, fmt, net::Ipv6Addr, sync::Arc};
+use std::{fmt, net::Ipv6Addr, sync::Arc};
 
 use sextant_proto::{InterfaceAddress, Peer, Prefix, Uplink, first_next_hop};
 
+pub use addresses::AddressSet;
 pub(crate) use findings::{findings, renamed};
 pub use gateways::Gateways;
 pub use guess::{Clues, guessed_uplinks};
@@ -140,7 +142,7 @@ fn local(
     links: &[Link],
     addresses: &[Address],
     routes: &LinkRoutes,
-    own: &BTreeSet<Ipv6Addr>,
+    own: &AddressSet,
 ) -> LocalUplink {
     let on_link = routes.on(link.index, own);
     let of_link = || addresses.iter().filter(|address| address.link == link.index);

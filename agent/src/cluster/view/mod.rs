@@ -3,7 +3,7 @@
 mod known;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::Arc,
 };
 
@@ -275,15 +275,19 @@ impl View {
     /// Takes a node of the present store. A record older than a confirmed one is ignored.
     fn take_peer(&mut self, peer: Peer, newer: bool) {
         let peer = self.left_out.keep_claims(&self.fence, peer);
-        match self.peers.get_mut(&peer.name) {
-            Some(known) if !newer && known.is_confirmed() => {}
-            Some(known) => known.take(peer),
-            None => drop(self.peers.insert(peer.name.clone(), KnownPeer::new(peer))),
+        match self.peers.entry(peer.name.clone()) {
+            Entry::Occupied(known) if !newer && known.get().is_confirmed() => {}
+            Entry::Occupied(mut known) => known.get_mut().take(peer),
+            Entry::Vacant(new) => drop(new.insert(KnownPeer::new(peer))),
         }
     }
 
     /// Drops everything that the present store has sent before and sends no longer.
     fn drop_absent(&mut self, snapshot: &Snapshot) {
+        if self.pools.is_empty() && self.peers.is_empty() && self.left_out.is_empty() {
+            // As at a start, where the snapshot may have ten thousand names.
+            return;
+        }
         let pools: BTreeSet<&PoolName> = snapshot.pools.iter().map(|pool| &pool.name).collect();
         let peers: BTreeSet<&NodeName> = snapshot.peers.iter().map(|peer| &peer.name).collect();
         self.left_out.keep(&pools, &peers);

@@ -71,7 +71,7 @@ fn take_frame(bytes: &[u8]) -> Result<(Frame<'_>, &[u8]), Malformed> {
         port: u32::from_ne_bytes([p0, p1, p2, p3]),
         payload: bytes.get(HEADER_LEN..len).ok_or_else(short)?,
     };
-    Ok((frame, bytes.get(len.next_multiple_of(4)..).unwrap_or(&[])))
+    Ok((frame, bytes.get(padded(len)..).unwrap_or(&[])))
 }
 
 impl Frame<'_> {
@@ -131,7 +131,7 @@ pub fn append_request(message: RouteNetlinkMessage, flags: u16, sequence: u32, b
     message.header.sequence_number = sequence;
     message.finalize();
     let start = buffer.len();
-    buffer.resize(start + message.buffer_len().next_multiple_of(4), 0);
+    buffer.resize(start + padded(message.buffer_len()), 0);
     message.serialize(&mut buffer[start..]);
 }
 
@@ -146,11 +146,9 @@ impl<'a> Message<'a> {
     /// Appends the header.
     pub fn begin(buffer: &'a mut Vec<u8>, kind: u16, flags: u16, sequence: u32) -> Self {
         let start = buffer.len();
-        buffer.extend([0; 4]);
-        buffer.extend(kind.to_ne_bytes());
-        buffer.extend(flags.to_ne_bytes());
-        buffer.extend(sequence.to_ne_bytes());
-        buffer.extend([0; 4]);
+        let ([k0, k1], [f0, f1], [s0, s1, s2, s3]) =
+            (kind.to_ne_bytes(), flags.to_ne_bytes(), sequence.to_ne_bytes());
+        buffer.extend_from_slice(&[0, 0, 0, 0, k0, k1, f0, f1, s0, s1, s2, s3, 0, 0, 0, 0]);
         Self { buffer, start }
     }
 
@@ -169,10 +167,12 @@ pub fn request_acknowledgement(message: &mut [u8]) {
 
 /// Appends an attribute; its value is 65,531 bytes long at most.
 pub fn push_attribute(kind: u16, value: &[u8], buffer: &mut Vec<u8>) {
-    buffer.extend((4 + value.len() as u16).to_ne_bytes());
-    buffer.extend(kind.to_ne_bytes());
+    let ([l0, l1], [k0, k1]) = ((4 + value.len() as u16).to_ne_bytes(), kind.to_ne_bytes());
+    buffer.extend_from_slice(&[l0, l1, k0, k1]);
     buffer.extend_from_slice(value);
-    buffer.resize(buffer.len().next_multiple_of(4), 0);
+    if !value.len().is_multiple_of(4) {
+        buffer.resize(padded(buffer.len()), 0);
+    }
 }
 
 /// The attributes' types, without their flags (NLA_F_NESTED, NLA_F_NET_BYTEORDER), and values; up to the first malformed
@@ -183,9 +183,14 @@ pub fn attribute_values(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
         let [l0, l1, k0, k1] = *rest.first_chunk()?;
         let len = usize::from(u16::from_ne_bytes([l0, l1]));
         let value = rest.get(4..len)?;
-        rest = rest.get(len.next_multiple_of(4)..).unwrap_or(&[]);
+        rest = rest.get(padded(len)..).unwrap_or(&[]);
         Some((u16::from_ne_bytes([k0, k1]) & NLA_TYPE_MASK, value))
     })
+}
+
+/// A length with the padding after it (NLMSG_ALIGN, NLA_ALIGN).
+pub fn padded(len: usize) -> usize {
+    (len + 3) & !3
 }
 
 /// A number in the host's byte order.

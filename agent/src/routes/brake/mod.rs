@@ -126,12 +126,13 @@ impl Brake {
     /// Excuses confirmed removals; returns how many of `gone` do not count. If more routes are newly gone than removals were
     /// confirmed, confirmed ones cannot be distinguished from others.
     fn excuse(&mut self, gone: &mut BTreeSet<Prefix>, confirmed: usize, now: Instant) -> usize {
-        let new: BTreeSet<Prefix> = gone.difference(&self.held).copied().collect();
+        let new: Vec<Prefix> = gone.difference(&self.held).copied().collect();
         if confirmed < new.len() {
             return confirmed;
         }
-        gone.retain(|prefix| !new.contains(prefix));
-        self.departed.extend(new.into_iter().map(|prefix| (prefix, Departure { at: now, counted: false })));
+        gone.retain(|prefix| self.held.contains(prefix));
+        let excused = new.into_iter().map(|prefix| (prefix, Departure { at: now, counted: false }));
+        self.departed.append(&mut excused.collect());
         0
     }
 

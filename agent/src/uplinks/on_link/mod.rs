@@ -8,6 +8,7 @@ use std::{
 
 use sextant_proto::Prefix;
 
+use super::AddressSet;
 use crate::kernel::{LOCAL_TABLE, NextHop, Route, RouteProtocol, RouteReader, RouteTarget, Rule, RuleAction};
 
 /// A table in which the kernel looks destinations up.
@@ -142,8 +143,8 @@ impl LinkRoutes {
     }
 
     /// The neighbours on a link; `own` addresses of this host are none.
-    pub fn on(&self, link: u32, own: &BTreeSet<Ipv6Addr>) -> OnLink {
-        let is_own = |prefix: &Prefix| prefix.len() == 128 && own.contains(&prefix.addr());
+    pub fn on(&self, link: u32, own: &AddressSet) -> OnLink {
+        let is_own = |prefix: &Prefix| prefix.len() == 128 && own.contains(prefix.addr());
         let neighbours = |lookup: &Lookup| {
             let mut lengths: BTreeMap<u8, BTreeMap<Prefix, bool>> = BTreeMap::new();
             for (prefix, routes) in self.tables.get(&lookup.table).into_iter().flatten() {
@@ -151,7 +152,7 @@ impl LinkRoutes {
                     lengths.entry(prefix.len()).or_default().insert(*prefix, leads_to(routes, link));
                 }
             }
-            Neighbours { lookup: *lookup, lengths }
+            Neighbours { lookup: *lookup, longest_first: lengths.into_iter().rev().collect() }
         };
         let gateways = self.onlink.iter().filter(|(of, _)| *of == link).map(|(_, gateway)| *gateway);
         OnLink {
@@ -239,27 +240,27 @@ pub(super) fn is_of_every_link(destination: Prefix) -> bool {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OnLink {
     tables: Vec<Neighbours>,
-    own: BTreeSet<Ipv6Addr>,
-    gateways: BTreeSet<Ipv6Addr>,
+    own: AddressSet,
+    gateways: AddressSet,
 }
 
 /// The destinations of one table by their length, and whether they are neighbours on the link or elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Neighbours {
     lookup: Lookup,
-    lengths: BTreeMap<u8, BTreeMap<Prefix, bool>>,
+    longest_first: Vec<(u8, BTreeMap<Prefix, bool>)>,
 }
 
 impl OnLink {
     /// Whether a destination is a neighbour on this link: by the longest route to it, or as a gateway.
     pub fn contains(&self, destination: Ipv6Addr) -> bool {
         let may_be = !destination.is_multicast() && !destination.is_loopback() && !self.is_own(destination);
-        may_be && (self.gateways.contains(&destination) || self.is_by_route(destination))
+        may_be && (self.gateways.contains(destination) || self.is_by_route(destination))
     }
 
     /// Whether a route by this neighbour must say that it is one, since no route to it does.
     pub fn needs_saying(&self, gateway: Ipv6Addr) -> bool {
-        self.gateways.contains(&gateway) && !gateway.is_unicast_link_local() && !self.is_by_route(gateway)
+        self.gateways.contains(gateway) && !gateway.is_unicast_link_local() && !self.is_by_route(gateway)
     }
 
     /// Whether the kernel takes a destination for a neighbour on this link: the longest route to it has no gateway.
@@ -269,13 +270,13 @@ impl OnLink {
 
     /// Whether it is an address of this host.
     pub fn is_own(&self, addr: Ipv6Addr) -> bool {
-        self.own.contains(&addr)
+        self.own.contains(addr)
     }
 
     /// The prefixes of neighbours, but for a default route.
     pub fn prefixes(&self) -> impl Iterator<Item = Prefix> {
-        let all = self.tables.iter().flat_map(|it| it.lengths.values().flatten());
-        all.filter(|(prefix, here)| **here && prefix.len() > 0).map(|(prefix, _)| *prefix)
+        let all = self.tables.iter().flat_map(Neighbours::destinations);
+        all.filter(|(prefix, here)| *here && prefix.len() > 0).map(|(prefix, _)| prefix)
     }
 
     /// The widest prefix of neighbours that an address of the link is in; itself if there is none.
@@ -286,14 +287,20 @@ impl OnLink {
 
     /// Whether no destination is a neighbour, but for gateways.
     pub fn is_empty(&self) -> bool {
-        !self.tables.iter().flat_map(|it| it.lengths.values().flatten()).any(|(_, here)| *here)
+        !self.tables.iter().flat_map(Neighbours::destinations).any(|(_, here)| here)
     }
 }
 
 impl Neighbours {
+    /// All of them, the shortest first.
+    fn destinations(&self) -> impl Iterator<Item = (Prefix, bool)> {
+        self.longest_first.iter().rev().flat_map(|(_, routes)| routes).map(|(prefix, here)| (*prefix, *here))
+    }
+
     fn decides(&self, destination: Ipv6Addr) -> Option<bool> {
-        let mut longest = self.lengths.iter().rev();
-        let (len, here) = longest
+        let (len, here) = self
+            .longest_first
+            .iter()
             .find_map(|(len, routes)| Some((*len, *routes.get(&Prefix::containing(destination, *len)?)?)))?;
         self.lookup.counts(destination, len).then_some(here)
     }

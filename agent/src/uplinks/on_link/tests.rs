@@ -80,7 +80,7 @@ pub(crate) fn on_link_by(link: u32, own: impl IntoIterator<Item = Ipv6Addr>, rou
 /// Whether `destination` is a neighbour on link 2 by these routes.
 fn is_neighbour(rules: &[Rule], routes: &[&str], destination: &str) -> bool {
     let routes: Vec<_> = routes.iter().map(|it| route(it)).collect();
-    let own = ["2001:db8::1".parse().unwrap()].into();
+    let own = ["2001:db8::1".parse().unwrap()].into_iter().collect();
     link_routes(rules, &routes).on(2, &own).contains(destination.parse().unwrap())
 }
 
@@ -175,7 +175,7 @@ fn prefixes_are_those_of_neighbours() {
         "fe80::/64 dev 2",
     ]
     .map(route);
-    let on_link = link_routes(&[main_rule()], &routes).on(2, &BTreeSet::new());
+    let on_link = link_routes(&[main_rule()], &routes).on(2, &AddressSet::default());
     let prefixes: Vec<_> = on_link.prefixes().map(|prefix| prefix.to_string()).collect();
     assert_eq!(prefixes, ["2001:db8::/60", "2001:db8::/64"]);
     let around = |addr: &str| on_link.around(addr.parse().unwrap()).unwrap().to_string();

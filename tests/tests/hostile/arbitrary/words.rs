@@ -8,7 +8,7 @@ use sextant_proto::{
     v1::{
         Ack, Announce, AnnouncedClaim, Answer, BgpNeighbour, Check, Claim, ClaimRequest, Conflict, Drained,
         Epoch, FailedRoute, Hello, HostLook, InterfaceAddress, Keepalive, Mark, Plan, PlannedChange, Pool,
-        Prefix, Problem, Stopping, Uplink, Verdict, agent_message::Message, answer,
+        Prefix, Problem, Receipt, Stopping, Uplink, Verdict, agent_message::Message, answer,
     },
 };
 use tonic::codegen::Bytes;
@@ -80,7 +80,10 @@ impl Words {
     pub fn claim_request(&mut self) -> ClaimRequest {
         let held = Claim { prefix: Some(self.prefix()), epoch: self.epoch(), pool: Some(self.pool()) };
         let own_name = self.chance(50);
+        let receipt =
+            Receipt { content: self.octets(), signature: self.octets(), chain: self.several(Self::octets) };
         ClaimRequest {
+            receipt: self.chance(50).then_some(receipt),
             node: if own_name { self.hello.node.clone() } else { self.text() },
             node_id: if own_name { self.hello.node_id.clone() } else { self.octets() },
             pool: if self.chance(70) { String::new() } else { self.text() },

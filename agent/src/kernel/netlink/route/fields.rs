@@ -10,7 +10,7 @@ use nix::libc::{
 use super::{
     super::{
         super::{NextHop, RouteTarget},
-        frame::{attribute_values, ipv6_of, u32_of},
+        frame::{attribute_values, ipv6_of, padded, u32_of},
     },
     is_onlink,
 };
@@ -99,7 +99,7 @@ fn multipath(mut bytes: &[u8], mut has_more: bool) -> (Vec<NextHop>, bool) {
             link: u32::from_ne_bytes([head[4], head[5], head[6], head[7]]),
             onlink: is_onlink(head[2]),
         });
-        bytes = bytes.get(len.next_multiple_of(4)..).unwrap_or(&[]);
+        bytes = bytes.get(padded(len)..).unwrap_or(&[]);
     }
     (multipath, has_more)
 }
