@@ -1,5 +1,5 @@
 use super::*;
-use crate::message::{ALL_NODES, ALL_ROUTERS, decode};
+use crate::message::{ALL_NODES, ALL_ROUTERS, Kind, Message, decode};
 
 const UPLINK: u32 = 2;
 const BRIDGE: u32 = 7;
@@ -13,9 +13,9 @@ impl Proxy {
     pub(crate) fn sizes(&self) -> Vec<(&'static str, usize, usize)> {
         let limits = [("answers", &self.answers), ("asks", &self.asks)];
         let accounts = limits.map(|(what, limits)| (what, limits.sizes().0, limits.sizes().1));
-        let others = [("others", self.others.len(), MOST_OTHERS)];
-        let unheeded = [("unheeded", self.unheeded.sizes().0, self.unheeded.sizes().1)];
-        self.targets.sizes().into_iter().chain(accounts).chain(others).chain(unheeded).collect()
+        let (others, unheeded) = (self.others.sizes(), self.unheeded.sizes());
+        let more = [("others", others.0, others.1), ("unheeded", unheeded.0, unheeded.1)];
+        self.targets.sizes().into_iter().chain(accounts).chain(more).collect()
     }
 }
 
@@ -256,21 +256,6 @@ fn a_flood_is_bounded() {
         u64::from(2 * ASKS) + 1,
         "another neighbour is served"
     );
-}
-
-#[test]
-fn another_answerer_is_noted() {
-    let (mut proxy, now) = proxy(place());
-    let from = |mac| message(Kind::Advertisement, "fe80::5", "2001:db8::c003", mac);
-    proxy.received(UPLINK, OWN, &from(OWN), now);
-    assert_eq!(proxy.others(now).len(), 0, "our own");
-    proxy.received(UPLINK, [5; 6], &from([5; 6]), now);
-    let found = [(addr("2001:db8::c003"), [5; 6])].into();
-    assert_eq!((proxy.others(now), proxy.next_fewer()), (found, Some(now + OTHERS_FOR)));
-    assert_eq!(proxy.others(now + OTHERS_FOR).len(), 0, "it has stopped");
-    proxy.received(UPLINK, [5; 6], &from([5; 6]), now);
-    proxy.move_to(Place { prefixes: vec!["2001:db8::d000/125".parse().unwrap()], ..place() }, now);
-    assert_eq!(proxy.others(now).len(), 0);
 }
 
 #[test]
