@@ -3,8 +3,8 @@
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage, address::AddressMessage, link::LinkMessage};
 use nix::libc::{
     IFA_ADDRESS, IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_NOPREFIXROUTE, IFA_F_PERMANENT, IFA_F_TEMPORARY,
-    IFA_F_TENTATIVE, IFA_LOCAL, IFF_LOWER_UP, IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_KIND,
-    IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU,
+    IFA_F_TENTATIVE, IFA_LOCAL, IFF_LOWER_UP, IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_DATA,
+    IFLA_INFO_KIND, IFLA_INFO_SLAVE_DATA, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU,
 };
 
 use sextant_proto::link_name_text;
@@ -27,6 +27,9 @@ const AF_INET6: u8 = nix::libc::AF_INET6 as u8;
 /// All flags; the header holds only the first eight.
 const IFA_FLAGS: u16 = 8;
 const SCOPE_UNIVERSE: u8 = 0;
+/// In `IFLA_INFO_DATA` of a bridge, and in `IFLA_INFO_SLAVE_DATA` of its port (linux/if_link.h).
+const IFLA_BR_AGEING_TIME: u16 = 4;
+const IFLA_BRPORT_LEARNING: u16 = 8;
 
 /// The request for a dump of all links.
 pub fn dump_links() -> RouteNetlinkMessage {
@@ -83,7 +86,7 @@ pub fn decode_link(payload: &[u8]) -> Result<Option<Link>, Malformed> {
             IFLA_ADDRESS => link.mac = value.to_vec(),
             IFLA_MASTER => link.controller = u32_of(value),
             IFLA_MTU => link.mtu = u32_of(value).unwrap_or(0),
-            IFLA_LINKINFO => link.kind = kind_of(value),
+            IFLA_LINKINFO => take_info(&mut link, value),
             _ => {}
         }
     }
@@ -91,9 +94,24 @@ pub fn decode_link(payload: &[u8]) -> Result<Option<Link>, Malformed> {
     Ok(Some(link))
 }
 
-fn kind_of(link_info: &[u8]) -> String {
-    let kind = attribute_values(link_info).find(|(kind, _)| *kind == IFLA_INFO_KIND);
-    kind.map_or_else(String::new, |(_, value)| String::from_utf8_lossy(until_nul(value)).into_owned())
+fn take_info(link: &mut Link, info: &[u8]) {
+    let inside = |value, wanted| attribute_values(value).find(|(kind, _)| *kind == wanted).map(|(_, it)| it);
+    for (kind, value) in attribute_values(info) {
+        match kind {
+            IFLA_INFO_KIND => link.kind = String::from_utf8_lossy(until_nul(value)).into_owned(),
+            // Of a bridge.
+            IFLA_INFO_DATA => link.learns |= inside(value, IFLA_BR_AGEING_TIME).is_some_and(is_not_zero),
+            // Of a bridge's port.
+            IFLA_INFO_SLAVE_DATA => {
+                link.learns |= inside(value, IFLA_BRPORT_LEARNING).is_some_and(is_not_zero)
+            }
+            _ => {}
+        }
+    }
+}
+
+fn is_not_zero(value: &[u8]) -> bool {
+    value.iter().any(|octet| *octet != 0)
 }
 
 /// The address of an RTM_NEWADDR or RTM_DELADDR message (`struct ifaddrmsg`: family, length, flags, scope, index); `None`
