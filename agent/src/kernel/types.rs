@@ -17,6 +17,9 @@ pub struct Link {
     pub up: bool,
     /// Whether it has carrier (IFF_LOWER_UP).
     pub carrier: bool,
+    /// Whether it is operational (IFF_RUNNING, RFC 2863), up to a second after its carrier has come. The kernel receives no IPv6 multicast
+    /// packets before that.
+    pub running: bool,
     /// Whether it is a bridge.
     pub bridge: bool,
     /// The bridge or other device that it is a port of.

@@ -67,7 +67,8 @@ mod tests {
     const OTHER: Mac = [5; 6];
 
     fn place(prefix: &str) -> Place {
-        let uplinks = vec![Uplink { link: 2, mac: OWN, source: "fe80::2".parse().unwrap() }];
+        let uplinks =
+            vec![Uplink { link: 2, mac: OWN, source: "fe80::2".parse().unwrap(), kernel_hears: true }];
         Place { prefixes: vec![prefix.parse().unwrap()], uplinks, ..Place::default() }
     }
 

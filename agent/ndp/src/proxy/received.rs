@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::{Answer, Form, Proxy, Sent, Unanswered};
+use super::{Answer, Form, Proxy, Sent, Unanswered, Uplink};
 use crate::{
     message::{Kind, Mac, Message},
     targets::Waiting,
@@ -23,7 +23,7 @@ impl Proxy {
                 Vec::new()
             }
             Kind::Solicitation => {
-                let judged = self.judge(link, from, message, now);
+                let judged = self.judge(&uplink, from, message, now);
                 self.counts.of(link).count(Form::of(message), judged);
                 self.unheeded.follow(from, message, judged, now);
                 let mac = message.mac.unwrap_or(from);
@@ -33,8 +33,14 @@ impl Proxy {
     }
 
     /// Whether a solicitation on an uplink is answered now.
-    fn judge(&mut self, link: u32, from: Mac, message: &Message, now: Instant) -> Result<(), Unanswered> {
-        let target = message.target;
+    fn judge(
+        &mut self,
+        uplink: &Uplink,
+        from: Mac,
+        message: &Message,
+        now: Instant,
+    ) -> Result<(), Unanswered> {
+        let (link, target) = (uplink.link, message.target);
         let is_ours = self.place.is_containers(target) || self.is_own(target);
         if !is_ours || !self.place.is_on_link(link, target) {
             return Err(Unanswered::Elsewhere);
@@ -42,14 +48,15 @@ impl Proxy {
         if !message.is_dad() && self.place.is_this_host(message.source, message.mac.unwrap_or(from)) {
             return Err(Unanswered::Own);
         }
-        if self.kernel.contains(&target) {
+        let kernel_hears = uplink.kernel_hears || !message.destination.is_multicast();
+        if kernel_hears && self.kernel.contains(&target) {
             return Err(Unanswered::Kernel);
         }
         if !self.answers.admit(from, now) {
             return Err(Unanswered::Limit);
         }
         if self.is_alive(target) {
-            return if self.place.answers { Ok(()) } else { Err(Unanswered::Kernel) };
+            return if self.place.answers || !kernel_hears { Ok(()) } else { Err(Unanswered::Kernel) };
         }
         if self.place.answer == Answer::All && !message.is_dad() {
             return Ok(());

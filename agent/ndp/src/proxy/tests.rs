@@ -29,7 +29,7 @@ fn place() -> Place {
     Place {
         prefixes: vec![prefix],
         answers: true,
-        uplinks: vec![Uplink { link: UPLINK, mac: OWN, source: addr("fe80::2") }],
+        uplinks: vec![Uplink { link: UPLINK, mac: OWN, source: addr("fe80::2"), kernel_hears: true }],
         bridges: vec![Bridge {
             link: BRIDGE,
             mac: BRIDGE_MAC,
@@ -150,6 +150,28 @@ fn settings_decide_what_and_how_is_answered() {
 }
 
 #[test]
+fn where_the_kernel_does_not_hear_groups_yet_the_agent_answers_what_is_sent_to_them() {
+    for answers in [true, false] {
+        let mut at = Place { answers, ..place() };
+        at.uplinks[0].kernel_hears = false;
+        let (mut proxy, now) = proxy(at.clone());
+        let target = "2001:db8::c003";
+        proxy.received(BRIDGE, CONTAINER, &says(target), now);
+        proxy.leave_to_kernel(addr(target), true);
+        let probe = message(Kind::Solicitation, "::", target, ROUTER);
+        let unicast = Message { destination: addr(target), ..solicits(target) };
+        let answered = |proxy: &mut Proxy| {
+            [solicits(target), probe, unicast].map(|it| proxy.received(UPLINK, ROUTER, &it, now).len())
+        };
+        assert_eq!(answered(&mut proxy), [1, 1, 0], "what is sent to the address itself is the kernel's");
+        at.uplinks[0].kernel_hears = true;
+        proxy.move_to(at, now);
+        assert_eq!(answered(&mut proxy), [0, 0, 0]);
+        assert_eq!(proxy.advertise_renewed(now), [], "it is the same uplink");
+    }
+}
+
+#[test]
 fn what_moved_here_replaces_what_neighbours_knew() {
     let (mut proxy, now) = proxy(Place { moved: place().prefixes, ..place() });
     let sent = proxy.received(BRIDGE, CONTAINER, &says("2001:db8::c003"), now);
@@ -196,7 +218,7 @@ fn an_address_is_gone_only_if_its_bridge_is_heard() {
 
 #[test]
 fn neighbours_on_a_link_without_the_prefix_are_not_answered() {
-    let other = Uplink { link: UPLINK + 100, mac: [8; 6], source: addr("fe80::8") };
+    let other = Uplink { link: UPLINK + 100, mac: [8; 6], source: addr("fe80::8"), kernel_hears: true };
     let mut at = place();
     at.uplinks.push(other);
     at.off_link = vec![(other.link, at.prefixes[0])];

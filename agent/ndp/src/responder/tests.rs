@@ -86,7 +86,7 @@ fn cost_of_changes(count: u32) -> Duration {
 }
 
 fn cost_of_answers(count: u32) -> Duration {
-    let uplink = Uplink { link: UPLINK, mac: [3; 6], source: "fe80::3".parse().unwrap() };
+    let uplink = Uplink { link: UPLINK, mac: [3; 6], source: "fe80::3".parse().unwrap(), kernel_hears: true };
     let mut proxy = Proxy::new(place(vec![uplink]), Instant::now());
     proxy.adopt((0..count).map(addr), Instant::now());
     cheapest(|round| {

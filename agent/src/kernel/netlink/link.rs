@@ -3,7 +3,7 @@
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage, address::AddressMessage, link::LinkMessage};
 use nix::libc::{
     IFA_ADDRESS, IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_NOPREFIXROUTE, IFA_F_PERMANENT, IFA_F_TEMPORARY,
-    IFA_F_TENTATIVE, IFA_LOCAL, IFF_LOWER_UP, IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_DATA,
+    IFA_F_TENTATIVE, IFA_LOCAL, IFF_LOWER_UP, IFF_RUNNING, IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_DATA,
     IFLA_INFO_KIND, IFLA_INFO_SLAVE_DATA, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU,
 };
 
@@ -78,6 +78,7 @@ pub fn decode_link(payload: &[u8]) -> Result<Option<Link>, Malformed> {
         name: String::new(),
         up: flags & IFF_UP as u32 != 0,
         carrier: flags & IFF_LOWER_UP as u32 != 0,
+        running: flags & IFF_RUNNING as u32 != 0,
         ..Link::default()
     };
     for (kind, value) in attribute_values(attributes) {
