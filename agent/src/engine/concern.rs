@@ -72,7 +72,9 @@ impl Concerned {
     pub(super) fn link_gone(&mut self, link: &Link) -> Concern {
         self.links.remove(&link.index);
         let gone: Vec<_> = self.addresses_of(link.index).map(|it| (it.link, it.addr)).collect();
-        gone.iter().for_each(|it| drop(self.addresses.remove(it)));
+        for it in gone {
+            self.addresses.remove(&it);
+        }
         match link {
             link if self.carries_routes(&link.name) => Concern::Routes,
             link if link.bridge || link.kind.is_empty() || link.name == self.bridge => Concern::Host,

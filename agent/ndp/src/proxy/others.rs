@@ -76,7 +76,7 @@ mod tests {
     fn another_answerer_is_noted() {
         let (now, target) = (Instant::now(), "2001:db8::c003".parse().unwrap());
         let mut proxy = Proxy::new(place("2001:db8::c000/125"), now);
-        let mut says = |proxy: &mut Proxy, mac| {
+        let says = |proxy: &mut Proxy, mac| {
             let (source, destination) = ("fe80::5".parse().unwrap(), solicited_node(target));
             let said = Message { kind: Kind::Advertisement, source, destination, target, mac: Some(mac) };
             proxy.received(2, mac, &said, now);
