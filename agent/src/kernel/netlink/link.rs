@@ -27,6 +27,7 @@ const AF_INET6: u8 = nix::libc::AF_INET6 as u8;
 /// All flags; the header holds only the first eight.
 const IFA_FLAGS: u16 = 8;
 const SCOPE_UNIVERSE: u8 = 0;
+const BRIDGE: &str = "bridge";
 /// In `IFLA_INFO_DATA` of a bridge, and in `IFLA_INFO_SLAVE_DATA` of its port (linux/if_link.h).
 const IFLA_BR_AGEING_TIME: u16 = 4;
 const IFLA_BRPORT_LEARNING: u16 = 8;
@@ -91,24 +92,19 @@ pub fn decode_link(payload: &[u8]) -> Result<Option<Link>, Malformed> {
             _ => {}
         }
     }
-    link.bridge = link.kind == "bridge";
+    link.bridge = link.kind == BRIDGE;
     Ok(Some(link))
 }
 
 fn take_info(link: &mut Link, info: &[u8]) {
     let inside = |value, wanted| attribute_values(value).find(|(kind, _)| *kind == wanted).map(|(_, it)| it);
-    for (kind, value) in attribute_values(info) {
-        match kind {
-            IFLA_INFO_KIND => link.kind = String::from_utf8_lossy(until_nul(value)).into_owned(),
-            // Of a bridge.
-            IFLA_INFO_DATA => link.learns |= inside(value, IFLA_BR_AGEING_TIME).is_some_and(is_not_zero),
-            // Of a bridge's port.
-            IFLA_INFO_SLAVE_DATA => {
-                link.learns |= inside(value, IFLA_BRPORT_LEARNING).is_some_and(is_not_zero)
-            }
-            _ => {}
-        }
-    }
+    let kind = inside(info, IFLA_INFO_KIND).map(|it| String::from_utf8_lossy(until_nul(it)).into_owned());
+    link.kind = kind.unwrap_or_default();
+    let (from, wanted) = match link.kind == BRIDGE {
+        true => (IFLA_INFO_DATA, IFLA_BR_AGEING_TIME),
+        false => (IFLA_INFO_SLAVE_DATA, IFLA_BRPORT_LEARNING),
+    };
+    link.learns = inside(info, from).and_then(|it| inside(it, wanted)).is_some_and(is_not_zero);
 }
 
 fn is_not_zero(value: &[u8]) -> bool {
@@ -151,4 +147,43 @@ pub fn decode_address(payload: &[u8]) -> Result<Option<Address>, Malformed> {
         permanent: flags & IFA_F_PERMANENT != 0,
         prefix_route: flags & IFA_F_NOPREFIXROUTE == 0 && other_end.is_none(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let mut all = [((value.len() + 4) as u16).to_ne_bytes(), kind.to_ne_bytes()].concat();
+        all.extend(value);
+        all.resize(all.len().next_multiple_of(4), 0);
+        all
+    }
+
+    fn link_with(info: &[Vec<u8>]) -> Link {
+        let message = [vec![0; 16], attribute(IFLA_LINKINFO, &info.concat())].concat();
+        decode_link(&message).unwrap().unwrap()
+    }
+
+    #[test]
+    fn bridges_and_their_ports_say_whether_they_learn() {
+        let kind = |text: &str| attribute(IFLA_INFO_KIND, text.as_bytes());
+        let bridge =
+            |time: u32| attribute(IFLA_INFO_DATA, &attribute(IFLA_BR_AGEING_TIME, &time.to_ne_bytes()));
+        let port =
+            |learning: u8| attribute(IFLA_INFO_SLAVE_DATA, &attribute(IFLA_BRPORT_LEARNING, &[learning]));
+        for (info, learns) in [
+            (vec![kind("bridge"), bridge(30_000)], true),
+            (vec![kind("bridge"), bridge(0)], false),
+            (vec![port(1), kind("veth")], true),
+            (vec![port(0), kind("veth")], false),
+            // Data of another kind.
+            (vec![port(0), kind("vxlan"), bridge(30_000)], false),
+            // Hardware.
+            (vec![port(1)], true),
+        ] {
+            let link = link_with(&info);
+            assert_eq!((link.learns, link.bridge), (learns, link.kind == "bridge"), "{info:?}");
+        }
+    }
 }
