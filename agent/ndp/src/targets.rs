@@ -11,7 +11,8 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{message::Mac, proxy::Form, tracked::Tracked};
+pub use crate::seats::Seat;
+use crate::{message::Mac, proxy::Form, seats::Seats, tracked::Tracked};
 
 /// So many unknown addresses are asked for at once: a scan of a prefix is no reason to remember it (RFC 6583 §6).
 const MOST_ASKED: usize = 512;
@@ -49,9 +50,6 @@ pub struct Waiting {
     /// How it has asked.
     pub form: Form,
 }
-
-/// Where an address is: the bridge, and the container's link-layer address.
-pub type Seat = (u32, Mac);
 
 /// A solicitation that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,8 +106,7 @@ pub struct Targets {
     all: BTreeMap<Ipv6Addr, Target>,
     due: BTreeSet<(Instant, Ipv6Addr)>,
     alive: Tracked<Ipv6Addr>,
-    /// The number of addresses at each seat.
-    seats: BTreeMap<Seat, usize>,
+    seats: Seats,
 }
 
 impl Targets {
@@ -185,28 +182,33 @@ impl Targets {
         }
     }
 
-    /// Every address on this bridge may be gone, or every one of a container.
+    /// Every address on this bridge may be gone, or every one of a container. The cost follows the number of these.
     pub fn doubt_those(&mut self, bridge: u32, mac: Option<Mac>, now: Instant) {
-        let is_there = |seat: Seat| seat.0 == bridge && mac.is_none_or(|mac| seat.1 == mac);
-        let there = |target: &Target| target.alive.is_some() && target.seat.is_none_or(is_there);
-        let those: Vec<_> = self.all.iter().filter(|(_, it)| there(it)).map(|(addr, _)| *addr).collect();
+        let those: Vec<_> = match mac {
+            Some(mac) => self.seats.at((bridge, mac)).collect(),
+            None => self.seats.on(bridge).chain(self.unseated()).collect(),
+        };
         for target in those {
             self.doubt(target, now);
         }
     }
 
+    /// Those that were in use before this process, and that no container has spoken of since.
+    fn unseated(&self) -> impl Iterator<Item = Ipv6Addr> {
+        self.all.iter().filter(|(_, it)| it.alive.is_some() && it.seat.is_none()).map(|(addr, _)| *addr)
+    }
+
     /// A container has spoken of it. Returns who has waited for that; `None` if it was alive before.
     pub fn heard(&mut self, target: Ipv6Addr, seat: Seat, now: Instant) -> Option<Vec<Waiting>> {
         let before = self.all.get(&target).and_then(|it| it.seat);
-        let has_most = self.seats.get(&seat).is_some_and(|count| *count >= MOST_OF_ONE);
-        if before != Some(seat) && has_most {
+        if before != Some(seat) && self.seats.count(seat) >= MOST_OF_ONE {
             return None;
         }
         let is_new = self.set_alive(target, now);
         if !self.all.contains_key(&target) {
             return None;
         }
-        self.sit(before, Some(seat));
+        self.seats.change(target, before, Some(seat));
         let it = self.all.get_mut(&target)?;
         if is_new || it.learnt == Learnt::Adopted {
             it.learnt = if it.asked > 0 { Learnt::Asked } else { Learnt::Heard };
@@ -282,24 +284,8 @@ impl Targets {
         if let Some(due) = it.due {
             self.due.remove(&(due, target));
         }
-        self.sit(it.seat, None);
+        self.seats.change(target, it.seat, None);
         self.alive.set(target, false);
-    }
-
-    /// An address has another seat.
-    fn sit(&mut self, before: Option<Seat>, now: Option<Seat>) {
-        if before == now {
-            return;
-        }
-        if let Some(seat) = before {
-            let left = self.seats.remove(&seat).map_or(0, |count| count - 1);
-            if left > 0 {
-                self.seats.insert(seat, left);
-            }
-        }
-        if let Some(seat) = now {
-            *self.seats.entry(seat).or_default() += 1;
-        }
     }
 
     /// Whether it was not alive before.

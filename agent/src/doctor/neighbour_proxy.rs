@@ -91,7 +91,7 @@ fn uplink(link: &Link, addresses: &[Address]) -> Option<Uplink> {
     let mut own = addresses.iter().filter(|it| it.link == link.index && !it.tentative && !it.dad_failed);
     let source = own.clone().find(|it| it.addr.is_unicast_link_local()).or_else(|| own.next())?.addr;
     let mac = link.mac.as_slice().try_into().ok()?;
-    (link.up && link.carrier).then_some(Uplink { link: link.index, mac, source })
+    (link.up && link.carrier).then_some(Uplink { link: link.index, mac, source, kernel_hears: link.running })
 }
 
 /// The addresses in these prefixes that are in use on links other than the uplinks: those of the links themselves, and of

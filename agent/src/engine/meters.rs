@@ -23,6 +23,7 @@ pub struct Meters {
     batch: Histogram,
     lag: Histogram,
     converge: Histogram,
+    pub(super) passes: Counter,
     pub(super) overruns: Counter,
     pub(super) broken: Counter,
 }
@@ -40,6 +41,7 @@ impl Default for Meters {
             batch: seconds(),
             lag: seconds(),
             converge: seconds(),
+            passes: Counter::default(),
             overruns: Counter::default(),
             broken: Counter::default(),
         }
@@ -70,6 +72,11 @@ impl Meters {
         for (name, help, histogram) in seconds {
             registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
         }
+        registry.register(
+            "passes",
+            "Comparisons of what is with what should be, and the changes that follow",
+            self.passes.clone(),
+        );
         registry.register("overruns", "Times that events of the kernel were lost", self.overruns.clone());
         registry.register("broken_passes", "Passes that the kernel's answers broke off", self.broken.clone());
     }

@@ -263,6 +263,7 @@ impl Engine {
 
     async fn try_pass(&mut self) {
         self.retry_at = None;
+        self.timing.meters.passes.inc();
         let passed = self.pass().await;
         self.timing.pass_ended();
         if let Err(error) = passed {

@@ -3,6 +3,7 @@
 //! [`Kernel`] is the one edge to netlink and `/proc/sys`. It decides nothing: it reads the kernel's state, applies changes,
 //! and passes on the kernel's notifications.
 
+mod event;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 mod hops;
@@ -13,11 +14,12 @@ mod types;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
 
+pub use event::Event;
 pub use hops::NextHops;
 pub use netlink::NetlinkKernel;
 pub use rules::{Further, Rule, RuleAction, Share};
 pub use types::{
-    Address, Change, Errno, Event, LOCAL_TABLE, LOOPBACK_LINK, Link, MAIN_TABLE, Neighbour, NeighbourState,
+    Address, Change, Errno, LOCAL_TABLE, LOOPBACK_LINK, Link, MAIN_TABLE, Neighbour, NeighbourState,
     NeighbourTable, NextHop, OwnRoute, ProxyEntry, Route, RouteKey, RouteProtocol, RouteTarget, Scope,
 };
 

@@ -17,10 +17,15 @@ pub struct Link {
     pub up: bool,
     /// Whether it has carrier (IFF_LOWER_UP).
     pub carrier: bool,
+    /// Whether it is operational (IFF_RUNNING, RFC 2863), up to a second after its carrier has come. The kernel receives no IPv6 multicast
+    /// packets before that.
+    pub running: bool,
     /// Whether it is a bridge.
     pub bridge: bool,
     /// The bridge or other device that it is a port of.
     pub controller: Option<u32>,
+    /// Of a bridge: whether it remembers the link-layer addresses that it has learnt on its ports. Of a port: whether it learns there.
+    pub learns: bool,
     /// Its MAC address; may be empty.
     pub mac: Vec<u8>,
     /// Its kind, e.g. `veth` (IFLA_INFO_KIND); empty for hardware.
@@ -308,34 +313,4 @@ impl fmt::Display for Errno {
         write!(f, "{}", std::io::Error::from_raw_os_error(self.code))?;
         if self.detail.is_empty() { Ok(()) } else { write!(f, ": {}", self.detail) }
     }
-}
-
-/// A notification of the kernel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// Another process added, changed or replaced a route.
-    RouteChanged(Route),
-    /// The kernel has dropped a route, e.g. with its link.
-    RouteGone(Route),
-    /// Another process has deleted a route.
-    RouteDeleted(Route),
-    /// A link is new or has changed.
-    LinkChanged(Link),
-    /// A link was deleted.
-    LinkGone(Link),
-    /// An address is new or has changed.
-    AddressChanged(Address),
-    /// An address was removed.
-    AddressGone(Address),
-    /// The rules of the routing policy have changed.
-    RulesChanged,
-    /// Forwarding was set, or came with a new link: `conf.LINK.forwarding`, or `conf.all.forwarding` without a link.
-    Forwarding {
-        /// The link's index.
-        link: Option<u32>,
-        /// Whether it is on.
-        on: bool,
-    },
-    /// Events were lost: links, addresses and routes must be read again.
-    Overrun,
 }

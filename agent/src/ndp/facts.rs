@@ -5,6 +5,7 @@ use std::{
     net::Ipv6Addr,
 };
 
+use sextant_ndp::losses::Losses;
 use sextant_proto::Prefix;
 
 use crate::kernel::{Address, Event, Link};
@@ -18,17 +19,17 @@ pub(super) struct Facts {
     global: BTreeSet<(Ipv6Addr, u32)>,
     /// How many ports of bridges there are.
     ports: usize,
-    /// How many ports each bridge has lost so far.
-    lost_ports: BTreeMap<u32, u64>,
+    /// What the bridges have lost.
+    losses: Losses,
 }
 
 impl Facts {
     /// All were read, after events were lost or at the start.
     pub(super) fn read(&mut self, links: Vec<Link>, addresses: Vec<Address>) {
         let links: BTreeMap<_, _> = links.into_iter().map(|link| (link.index, link)).collect();
-        for (index, link) in std::mem::take(&mut self.links) {
-            self.note_lost(&link, links.get(&index));
-        }
+        // What the bridges have forgotten meanwhile is not known.
+        let bridges: BTreeSet<_> = self.links.values().filter_map(serves).collect();
+        bridges.into_iter().for_each(|bridge| self.losses.note((bridge, None)));
         self.ports = links.values().filter(|link| serves(link).is_some()).count();
         self.links = links;
         (self.addresses, self.global) = Default::default();
@@ -60,6 +61,7 @@ impl Facts {
                 self.addresses.insert((it.link, it.addr), it);
             }
             Event::AddressGone(it) => self.remove((it.link, it.addr)),
+            Event::MacForgotten { bridge, mac, .. } => self.losses.note((bridge, Some(mac))),
             _ => {}
         }
     }
@@ -69,9 +71,14 @@ impl Facts {
         self.global.remove(&(addr, link));
     }
 
+    /// A bridge notifies of what it has learnt on a port that goes: [`Event::MacForgotten`]. If it does not learn, all of its containers
+    /// may be gone.
     fn note_lost(&mut self, before: &Link, now: Option<&Link>) {
         if let Some(bridge) = serves(before).filter(|bridge| now.and_then(serves) != Some(*bridge)) {
-            *self.lost_ports.entry(bridge).or_default() += 1;
+            let learns = before.learns && self.links.get(&bridge).is_some_and(|it| it.learns);
+            if !learns {
+                self.losses.note((bridge, None));
+            }
         }
     }
 
@@ -98,9 +105,9 @@ impl Facts {
         self.ports
     }
 
-    /// How many ports each bridge has lost so far.
-    pub(super) fn lost_ports(&self) -> &BTreeMap<u32, u64> {
-        &self.lost_ports
+    /// What the bridges have lost.
+    pub(super) fn losses(&self) -> &Losses {
+        &self.losses
     }
 }
 
@@ -113,6 +120,8 @@ fn serves(link: &Link) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use sextant_ndp::losses::Loss;
+
     use super::*;
     use crate::kernel::fake::permanent;
 
@@ -124,6 +133,12 @@ mod tests {
         permanent(link, addr.parse().unwrap(), 64)
     }
 
+    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
+
+    fn lost(facts: &Facts, count: u64) -> Vec<Loss> {
+        facts.losses().since(count).unwrap().collect()
+    }
+
     #[test]
     fn ports_that_go_are_counted_and_those_that_come_are_not() {
         let mut facts = Facts::default();
@@ -131,15 +146,39 @@ mod tests {
         for link in [port(5, Some(7)), port(1, Some(7)), port(4, Some(8))] {
             facts.take(Event::LinkChanged(link));
         }
-        assert_eq!((facts.lost_ports(), facts.ports()), (&[].into(), 5));
+        assert_eq!((lost(&facts, 0), facts.ports()), (vec![], 5));
         facts.take(Event::LinkGone(port(1, Some(7))));
         facts.take(Event::LinkChanged(Link { carrier: false, ..port(2, Some(7)) }));
         facts.take(Event::LinkGone(port(2, Some(7))));
         facts.take(Event::LinkChanged(port(3, Some(7))));
-        assert_eq!(*facts.lost_ports(), [(7, 2), (8, 1)].into(), "one is gone, one is down, one has moved");
+        let all = [(7, None), (7, None), (8, None)];
+        assert_eq!(lost(&facts, 0), all, "one is gone, one is down, one has moved");
         assert_eq!(facts.ports(), 3);
         facts.read(vec![port(3, Some(7)), port(4, Some(8))], vec![]);
-        assert_eq!(*facts.lost_ports(), [(7, 3), (8, 1)].into(), "another one has gone unnoticed");
+        assert_eq!(lost(&facts, 3), [(7, None), (8, None)], "others may have gone unnoticed");
+    }
+
+    #[test]
+    fn of_a_port_where_its_bridge_learns_only_what_that_has_forgotten_is_lost() {
+        let learning = |link: Link| Link { learns: true, ..link };
+        let mut facts = Facts::default();
+        let (bridge, silent) = (learning(port(7, None)), port(8, None));
+        let ports = [learning(port(1, Some(7))), port(2, Some(7)), learning(port(3, Some(8)))];
+        facts.read([&[bridge.clone(), silent][..], &ports].concat(), vec![]);
+        facts.take(Event::LinkChanged(Link { up: false, ..ports[0].clone() }));
+        facts.take(Event::MacForgotten { bridge: 7, port: 1, mac: MAC });
+        facts.take(Event::LinkGone(ports[0].clone()));
+        assert_eq!(lost(&facts, 0), [(7, Some(MAC))]);
+        facts.take(Event::LinkGone(ports[1].clone()));
+        facts.take(Event::LinkGone(ports[2].clone()));
+        assert_eq!(
+            lost(&facts, 1),
+            [(7, None), (8, None)],
+            "the one does not learn there, the other one nowhere"
+        );
+        facts.take(Event::LinkChanged(ports[0].clone()));
+        facts.read(vec![bridge], vec![]);
+        assert_eq!(lost(&facts, 3), [(7, None)], "events were lost");
     }
 
     #[test]

@@ -83,13 +83,13 @@ impl Running {
         self.given.send_if_modified(|given| {
             let is_new = given.place != place
                 || !Arc::ptr_eq(&given.expected, expected)
-                || given.lost_ports != *facts.lost_ports()
+                || given.losses.count() != facts.losses().count()
                 || given.ports < facts.ports();
             given.ports = facts.ports();
             if is_new {
                 given.place = place;
                 given.expected = expected.clone();
-                given.lost_ports.clone_from(facts.lost_ports());
+                given.losses.clone_from(facts.losses());
             }
             kept.note_answered(&mut given.kernel, reach) || is_new
         });

@@ -113,7 +113,8 @@ impl Stand<'_> {
         let mac = self.mac(uplink.link)?;
         let global = || uplink.uplink.addresses.first().map(|it| it.addr);
         let source = uplink.link_local.or_else(global)?;
-        Some(Uplink { link: uplink.link, mac, source })
+        let kernel_hears = self.facts.link(uplink.link).is_some_and(|it| it.running);
+        Some(Uplink { link: uplink.link, mac, source, kernel_hears })
     }
 
     /// The links with addresses of the container prefixes.

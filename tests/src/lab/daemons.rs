@@ -344,9 +344,18 @@ impl Agent {
     /// # Errors
     /// If it does not answer.
     pub fn docker_events(&self) -> anyhow::Result<u64> {
+        self.metric("docker_events")
+    }
+
+    /// The value of a metric of this name, after `sextant_agent_`.
+    ///
+    /// # Errors
+    /// If it does not answer, or has no such metric.
+    pub fn metric(&self, name: &str) -> anyhow::Result<u64> {
         let (_, body) = self.metrics("text/plain")?;
-        let value = body.lines().find_map(|line| line.strip_prefix("sextant_agent_docker_events "));
-        Ok(value.context("no sextant_agent_docker_events")?.trim().parse()?)
+        let start = format!("sextant_agent_{name} ");
+        let value = body.lines().find_map(|line| line.strip_prefix(&start));
+        Ok(value.with_context(|| format!("no {start}"))?.trim().parse()?)
     }
 
     /// Waits until its `/readyz` returns 200.

@@ -4,6 +4,7 @@
 
 mod advertisements;
 mod alone;
+mod bursts;
 mod cleanup;
 mod disturbances;
 mod doctor;

@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-use sextant_tests::{MILLISECONDS, SECONDS, poll};
+use sextant_tests::{Container, MILLISECONDS, SECONDS, poll};
 
-use super::{MODES, entries, losses, options, outages, outsider, problems, start};
+use super::{MODES, end, entries, losses, options, outages, outsider, port, problems, start};
 
 const NOTHING_LOST: &str = " 0% packet loss";
 
@@ -179,4 +179,41 @@ fn nothing_is_lost_while_the_agent_is_dead_for_ten_minutes() {
             });
         }
     });
+}
+
+/// How many solicitations a container has received.
+fn solicited(container: &Container) -> u64 {
+    let shown = container.check(&["cat", "/proc/self/net/snmp6"]).unwrap();
+    let line = shown.lines().find_map(|line| line.strip_prefix("Icmp6InNeighborSolicits")).unwrap();
+    line.trim().parse().unwrap()
+}
+
+/// The others are asked for only if their bridge does not know who was on the port.
+#[test]
+fn the_end_of_a_container_has_only_its_own_addresses_asked_for() {
+    for learns in [true, false] {
+        let cluster = start(&format!("ndp ended {learns}"), 1, &[]);
+        let host = &cluster.hosts[0];
+        let all = ["a", "b", "c"].map(|name| host.container(name).unwrap());
+        poll("the kernel answers for all", 10 * SECONDS, || {
+            let found = entries(host);
+            anyhow::ensure!(all.iter().all(|it| found.contains(&it.address().to_string())), "{found:?}");
+            Ok(())
+        });
+        let [ended, others @ ..] = &all;
+        if !learns {
+            host.ip(&format!("link set {} type bridge_slave learning off", port(host, ended))).unwrap();
+        }
+        let before = others.each_ref().map(solicited);
+        end(host, ended);
+        poll("it is no longer answered for", 2 * SECONDS, || {
+            let found = entries(host);
+            anyhow::ensure!(!found.contains(&ended.address().to_string()), "{found:?}");
+            Ok(())
+        });
+        let asked = before != others.each_ref().map(solicited);
+        assert_eq!(asked, !learns, "learns: {learns}");
+        let found = entries(host);
+        assert!(others.iter().all(|it| found.contains(&it.address().to_string())), "{found:?}");
+    }
 }

@@ -18,8 +18,9 @@ use super::{
 };
 
 const MODULES: [&str; 6] = ["8021q", "bridge", "veth", "nf_tables", "nfnetlink", "tun"];
-/// What a lab runs and busybox has not, or not with these flags.
-const PROGRAMS: [&str; 10] = ["sh", "ip", "ping", "grep", "sysctl", "awk", "stat", "find", "xargs", "rm"];
+/// What a lab runs and busybox has not, or not with these flags. The setsid of busybox runs its own shell, and that all programs of its own.
+const PROGRAMS: [&str; 11] =
+    ["setsid", "sh", "ip", "ping", "grep", "sysctl", "awk", "stat", "find", "xargs", "rm"];
 const BUSYBOX: &str = "/bin/busybox";
 /// Where a test executable is, beside its build's programs.
 const TESTS: &str = "/sextant/deps";

@@ -23,5 +23,6 @@ fn the_tests_of_a_vlan_pass_in_a_virtual_machine() {
     let console = machine::run(&kernel.program, &image, LIMIT).unwrap();
     let passed = format!("test result: ok. {} passed", guest::TESTS);
     assert!(console.contains(&passed), "{console}");
+    assert!(!console.contains("not removed"), "{console}");
     println!("{console}");
 }

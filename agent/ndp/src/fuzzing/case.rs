@@ -60,7 +60,7 @@ impl Case {
         };
         let uplink = |at: usize| {
             let link = UPLINKS[at];
-            Uplink { link, mac: OWN[at], source: addr(&format!("fe80::{link}")) }
+            Uplink { link, mac: OWN[at], source: addr(&format!("fe80::{link}")), kernel_hears: true }
         };
         let it = self.settings;
         Place {

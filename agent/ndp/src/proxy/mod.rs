@@ -3,7 +3,9 @@
 mod advertisements;
 mod counts;
 mod expected;
+mod others;
 mod place;
+mod received;
 mod renewed;
 mod sweep;
 mod unheeded;
@@ -22,12 +24,13 @@ pub use place::{Answer, Bridge, Place, Source, Uplink};
 
 use crate::{
     limits::{Limits, ToAll},
-    message::{Kind, Mac, Message, multicast_mac, solicitation, solicited_node},
-    targets::{Ask, InUse, Targets, Waiting},
+    message::{Mac, multicast_mac, solicitation, solicited_node},
+    targets::{Ask, InUse, Targets},
     tracked::Tracked,
 };
 
 use expected::Expected;
+use others::Others;
 use renewed::{Renewed, renewed};
 use sweep::Sweep;
 use unheeded::Unheeded;
@@ -68,17 +71,12 @@ pub struct Proxy {
     /// No further solicitation before that.
     asked: Option<Instant>,
     counts: Counts,
-    /// Others that have advertised an address of ours, each with its link-layer address.
-    others: BTreeMap<Ipv6Addr, (Mac, Instant)>,
+    others: Others,
     unheeded: Unheeded,
     renewed: Renewed,
     ports: usize,
     sweep: Sweep,
 }
-
-/// So many addresses that others answer for are remembered, each for so long after the last time.
-const MOST_OTHERS: usize = 64;
-const OTHERS_FOR: Duration = Duration::from_secs(300);
 
 impl Proxy {
     /// At this place; nothing is known to be alive.
@@ -93,7 +91,7 @@ impl Proxy {
             to_all: ToAll::new(0, now),
             asked: None,
             counts: Counts::default(),
-            others: BTreeMap::new(),
+            others: Others::default(),
             unheeded: Unheeded::default(),
             renewed: Renewed::default(),
             ports: 0,
@@ -138,8 +136,7 @@ impl Proxy {
 
     /// Others on the uplinks that have advertised addresses of ours of late.
     pub fn others(&mut self, now: Instant) -> BTreeMap<Ipv6Addr, Mac> {
-        self.others.retain(|_, (_, last)| now.saturating_duration_since(*last) < OTHERS_FOR);
-        self.others.iter().map(|(target, (mac, _))| (*target, *mac)).collect()
+        self.others.all(now)
     }
 
     /// Addresses that a neighbour goes on asking for although it is answered, each with one such neighbour.
@@ -169,7 +166,7 @@ impl Proxy {
         self.counts.keep(&place.uplinks.iter().map(|uplink| uplink.link).collect());
         let prefixes = place.prefixes.clone();
         self.targets.keep(|target| prefixes.iter().any(|prefix| prefix.contains(target)));
-        self.others.retain(|target, _| prefixes.iter().any(|prefix| prefix.contains(*target)));
+        self.others.keep(|target| prefixes.iter().any(|prefix| prefix.contains(target)));
         let renewed = renewed(&self.place, &place);
         self.place = place;
         self.renew(renewed, now);
@@ -210,9 +207,16 @@ impl Proxy {
         }
     }
 
-    /// A port of a bridge is gone, or its containers with this link-layer address.
+    /// A bridge has lost its containers with this link-layer address, or nobody knows which ones.
     pub fn doubt_those(&mut self, bridge: u32, mac: Option<Mac>, now: Instant) {
         self.targets.doubt_those(bridge, mac, now);
+    }
+
+    /// Nobody knows what the bridges have lost.
+    pub fn doubt_all(&mut self, now: Instant) {
+        for bridge in &self.place.bridges {
+            self.targets.doubt_those(bridge.link, None, now);
+        }
     }
 
     /// When [`Self::ask`], [`Self::sweep`] or [`Self::advertise_renewed`] is due. It is asked for at each message.
@@ -223,8 +227,7 @@ impl Proxy {
 
     /// When [`Self::others`] or [`Self::unheeded`] has fewer. It looks at each of them.
     pub fn next_fewer(&self) -> Option<Instant> {
-        let others = self.others.values().map(|(_, last)| *last + OTHERS_FOR);
-        others.chain(self.unheeded.next_due()).min()
+        self.others.next_fewer().into_iter().chain(self.unheeded.next_due()).min()
     }
 
     /// The solicitations that are due. `is_heard` tells which links are: on others, silence is no sign that an address is gone.
@@ -244,95 +247,6 @@ impl Proxy {
         let group = multicast_mac(solicited_node(ask.target));
         let to = ask.seat.map_or(group, |(_, mac)| mac);
         bridges.map(|bridge| Sent { link: bridge.link, to, packet: packet(bridge) }).collect()
-    }
-
-    /// A valid message on a link, from this link-layer address. Returns what it causes.
-    pub fn received(&mut self, link: u32, from: Mac, message: &Message, now: Instant) -> Vec<Sent> {
-        if self.place.bridges.iter().any(|bridge| bridge.link == link) {
-            return self.heard(link, from, message, now);
-        }
-        let Some(uplink) = self.place.uplinks.iter().find(|uplink| uplink.link == link).copied() else {
-            return Vec::new();
-        };
-        match message.kind {
-            Kind::Advertisement => {
-                self.note_other(from, message, now);
-                Vec::new()
-            }
-            Kind::Solicitation => {
-                let judged = self.judge(link, from, message, now);
-                self.counts.of(link).count(Form::of(message), judged);
-                self.unheeded.follow(from, message, judged, now);
-                let mac = message.mac.unwrap_or(from);
-                judged.map_or(vec![], |()| vec![self.answer(&uplink, message.target, message.source, mac)])
-            }
-        }
-    }
-
-    /// Whether a solicitation on an uplink is answered now.
-    fn judge(&mut self, link: u32, from: Mac, message: &Message, now: Instant) -> Result<(), Unanswered> {
-        let target = message.target;
-        let is_ours = self.place.is_containers(target) || self.is_own(target);
-        if !is_ours || !self.place.is_on_link(link, target) {
-            return Err(Unanswered::Elsewhere);
-        }
-        if !message.is_dad() && self.place.is_this_host(message.source, message.mac.unwrap_or(from)) {
-            return Err(Unanswered::Own);
-        }
-        if self.kernel.contains(&target) {
-            return Err(Unanswered::Kernel);
-        }
-        if !self.answers.admit(from, now) {
-            return Err(Unanswered::Limit);
-        }
-        if self.is_alive(target) {
-            return if self.place.answers { Ok(()) } else { Err(Unanswered::Kernel) };
-        }
-        if self.place.answer == Answer::All && !message.is_dad() {
-            return Ok(());
-        }
-        let form = Form::of(message);
-        let waiting = Waiting { link, source: message.source, mac: message.mac.unwrap_or(from), form };
-        if self.asks.admit(from, now) && self.targets.wait(target, waiting, now) {
-            Err(Unanswered::Unknown)
-        } else {
-            Err(Unanswered::Limit)
-        }
-    }
-
-    /// What a container says of its own address.
-    fn heard(&mut self, link: u32, from: Mac, message: &Message, now: Instant) -> Vec<Sent> {
-        let spoken_of = match message.kind {
-            Kind::Solicitation if !message.is_dad() => message.source,
-            Kind::Solicitation | Kind::Advertisement => message.target,
-        };
-        if !self.place.may_be_on(link, spoken_of) {
-            return Vec::new();
-        }
-        if message.is_dad() {
-            self.targets.detected(spoken_of, (link, from), now);
-            return Vec::new();
-        }
-        let Some(waiting) = self.targets.heard(spoken_of, (link, from), now) else { return Vec::new() };
-        let mut sent = self.announcements(spoken_of);
-        sent.iter().for_each(|it| self.counts.of(it.link).advertised += 1);
-        for it in waiting {
-            let Some(uplink) = self.place.uplinks.iter().find(|uplink| uplink.link == it.link) else {
-                continue;
-            };
-            sent.push(self.answer(uplink, spoken_of, it.source, it.mac));
-            self.counts.of(it.link).answer(it.form);
-        }
-        sent
-    }
-
-    fn note_other(&mut self, from: Mac, message: &Message, now: Instant) {
-        let mac = message.mac.unwrap_or(from);
-        let ours = self.place.is_containers(message.target);
-        let own = self.place.uplinks.iter().any(|it| it.mac == mac);
-        if ours && !own && (self.others.len() < MOST_OTHERS || self.others.contains_key(&message.target)) {
-            self.others.insert(message.target, (mac, now));
-        }
     }
 }
 

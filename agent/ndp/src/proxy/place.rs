@@ -58,6 +58,8 @@ pub struct Uplink {
     pub mac: Mac,
     /// An address of it, of link-local scope if it has one.
     pub source: Ipv6Addr,
+    /// Whether the kernel hears what is sent to multicast groups there: not before IPv6 is ready on the link.
+    pub kernel_hears: bool,
 }
 
 /// A bridge with containers.

@@ -89,7 +89,8 @@ mod tests {
 
     fn place(macs: &[(u32, Mac)]) -> Place {
         let prefix = "2001:db8::/112".parse().unwrap();
-        let uplink = |&(link, mac)| Uplink { link, mac, source: "fe80::2".parse().unwrap() };
+        let uplink =
+            |&(link, mac)| Uplink { link, mac, source: "fe80::2".parse().unwrap(), kernel_hears: true };
         let bridge = Bridge {
             link: 7,
             mac: [7; 6],

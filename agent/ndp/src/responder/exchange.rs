@@ -9,6 +9,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use crate::{
+    losses::Losses,
     message::Mac,
     proxy::{Counts, Place},
     targets::InUse,
@@ -24,8 +25,8 @@ pub struct Given {
     pub expected: Arc<BTreeSet<Ipv6Addr>>,
     /// How many ports the bridges have.
     pub ports: usize,
-    /// How many ports each bridge has lost so far.
-    pub lost_ports: BTreeMap<u32, u64>,
+    /// What the bridges have lost.
+    pub losses: Losses,
     /// The addresses that the kernel answers for by its own entries.
     pub kernel: Tracked<Ipv6Addr>,
 }

@@ -38,7 +38,8 @@ pub struct Responder {
     known: watch::Sender<Known>,
     asks: mpsc::Receiver<Ask>,
     proxy: Proxy,
-    lost_ports: BTreeMap<u32, u64>,
+    /// So many losses of the bridges were followed.
+    losses: u64,
     /// The revision of what the kernel answers for.
     kernel: u64,
     ports: BTreeMap<u32, Port>,
@@ -81,7 +82,7 @@ impl Responder {
             known,
             asks,
             proxy,
-            lost_ports: first.lost_ports,
+            losses: first.losses.count(),
             kernel: first.kernel.revision(),
             ports: BTreeMap::new(),
             groups: Groups::default(),
@@ -157,11 +158,11 @@ impl Responder {
         }
         self.kernel = given.kernel.revision();
         proxy.set_ports(given.ports, now);
-        for (bridge, count) in &given.lost_ports {
-            if self.lost_ports.insert(*bridge, *count).unwrap_or_default() != *count {
-                proxy.doubt_those(*bridge, None, now);
-            }
+        match given.losses.since(self.losses) {
+            Some(losses) => losses.for_each(|(bridge, mac)| proxy.doubt_those(bridge, mac, now)),
+            None => proxy.doubt_all(now),
         }
+        self.losses = given.losses.count();
         proxy.follow_engine(&given.expected, now);
         proxy.ask_silent(now);
         drop(given);

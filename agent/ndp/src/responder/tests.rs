@@ -86,7 +86,7 @@ fn cost_of_changes(count: u32) -> Duration {
 }
 
 fn cost_of_answers(count: u32) -> Duration {
-    let uplink = Uplink { link: UPLINK, mac: [3; 6], source: "fe80::3".parse().unwrap() };
+    let uplink = Uplink { link: UPLINK, mac: [3; 6], source: "fe80::3".parse().unwrap(), kernel_hears: true };
     let mut proxy = Proxy::new(place(vec![uplink]), Instant::now());
     proxy.adopt((0..count).map(addr), Instant::now());
     cheapest(|round| {
@@ -96,6 +96,42 @@ fn cost_of_answers(count: u32) -> Duration {
             assert_eq!(proxy.received(UPLINK, from, &asks, Instant::now()).len(), 1);
         }
     })
+}
+
+/// So many containers with so many addresses each; the first one's link is lost. Returns which addresses are asked for.
+fn asked_after_a_loss(containers: u8, each: u32) -> Vec<Ipv6Addr> {
+    let (given, given_rx) = watch::channel(Given { place: place(vec![]), ..Given::default() });
+    let mut responder = Responder::new(given_rx, watch::channel(Known::default()).0, mpsc::channel(1).1, []);
+    let now = Instant::now();
+    for n in 0..u32::from(containers) * each {
+        let mac = [2, 0, 0, 0, 0, (n / each) as u8];
+        responder.proxy.received(BRIDGE, mac, &message(Kind::Advertisement, addr(n), addr(n)), now);
+    }
+    given.send_modify(|given| given.losses.note((BRIDGE, Some([2, 0, 0, 0, 0, 0]))));
+    responder.take_given();
+    let asks = responder.proxy.ask(Instant::now(), |_| true);
+    responder.take_given();
+    assert_eq!(responder.proxy.ask(Instant::now(), |_| true), [], "once");
+    asks.iter().map(|it| crate::message::decode(&it.packet).unwrap().target).collect()
+}
+
+#[test]
+fn after_a_loss_only_what_was_there_is_asked_for() {
+    let there = [addr(0), addr(1), addr(2)];
+    assert_eq!((asked_after_a_loss(2, 3), asked_after_a_loss(200, 3)), (there.to_vec(), there.to_vec()));
+}
+
+#[test]
+fn all_are_asked_for_after_more_losses_than_are_remembered() {
+    let (given, given_rx) = watch::channel(Given { place: place(vec![]), ..Given::default() });
+    let mut responder = Responder::new(given_rx, watch::channel(Known::default()).0, mpsc::channel(1).1, []);
+    for n in 0..50 {
+        let said = message(Kind::Advertisement, addr(n), addr(n));
+        responder.proxy.received(BRIDGE, [2, 0, 0, 0, 0, n as u8], &said, Instant::now());
+    }
+    given.send_modify(|given| (0..2000).for_each(|_| given.losses.note((BRIDGE, Some([9; 6])))));
+    responder.take_given();
+    assert_eq!(responder.proxy.ask(Instant::now(), |_| true).len(), 50);
 }
 
 #[test]

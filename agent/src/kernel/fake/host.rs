@@ -138,6 +138,7 @@ impl Host {
             name: name.to_owned(),
             up: true,
             carrier,
+            running: carrier,
             bridge,
             mac: vec![2, 0, 0, 0, 0, self.last_index as u8],
             kind: if bridge { "bridge" } else { "" }.to_owned(),

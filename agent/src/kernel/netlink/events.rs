@@ -6,7 +6,7 @@
 
 use std::{future::pending, io};
 
-use nix::libc::{RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV6_RULE, RTNLGRP_LINK};
+use nix::libc::{RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV6_RULE, RTNLGRP_LINK, RTNLGRP_NEIGH};
 use sextant_daemon::OncePerMinute;
 use tokio::{
     sync::{
@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     super::{Event, KernelError},
     conversation::broken,
-    filter,
+    fdb, filter,
     frame::{Frame, Malformed, frames},
     link::{self, decode_address, decode_link},
     netconf,
@@ -32,14 +32,14 @@ use super::{
 const WAITING: usize = 1024;
 /// The sender of what the kernel does by itself.
 const KERNEL_PORT: u32 = 0;
-const GROUPS: [u32; 5] =
-    [RTNLGRP_LINK, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV6_RULE, netconf::GROUP];
+const GROUPS: [u32; 6] =
+    [RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV6_RULE, netconf::GROUP];
 
 /// Subscribes to notifications, without route changes that were sent from `own_port`.
 pub fn subscribe(mut own_port: watch::Receiver<u32>) -> Result<mpsc::Receiver<Event>, KernelError> {
     let socket = KernelSocket::open(&GROUPS, RECEIVE_BUFFER)
         .map_err(|error| broken("subscribe to notifications", &error))?;
-    let filtered = socket.attach_filter(&filter::own_routes(*own_port.borrow_and_update()));
+    let filtered = socket.attach_filter(&filter::host_changes(*own_port.borrow_and_update()));
     filtered.map_err(|error| broken("subscribe to notifications", &error))?;
     let (events, receiver) = mpsc::channel(WAITING);
     let listener = Listener { socket, own_port, events, missed: false, lines: OncePerMinute::default() };
@@ -76,7 +76,7 @@ impl Listener {
                 }
                 Woken::PortChanged => {
                     let port = *self.own_port.borrow_and_update();
-                    self.socket.attach_filter(&filter::own_routes(port))
+                    self.socket.attach_filter(&filter::host_changes(port))
                 }
                 Woken::Received(received) => self.take(received, &buffer),
             };
@@ -148,6 +148,7 @@ impl Listener {
             link::RTM_NEWADDR => decode_address(frame.payload)?.map(Event::AddressChanged),
             link::RTM_DELADDR => decode_address(frame.payload)?.map(Event::AddressGone),
             rule::RTM_NEWRULE | rule::RTM_DELRULE => Some(Event::RulesChanged),
+            fdb::RTM_DELNEIGH => fdb::forgotten(frame.payload)?,
             netconf::RTM_NEWNETCONF => netconf::decode(frame.payload)?,
             _ => None,
         })

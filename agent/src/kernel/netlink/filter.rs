@@ -1,22 +1,32 @@
 //! Socket filters that drop notifications which nobody needs: 100,000 of them would be 100,000 wake-ups.
 
-use nix::libc::{BPF_ABS, BPF_H, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
+use nix::libc::{AF_BRIDGE, BPF_ABS, BPF_B, BPF_H, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
 use socket2::SockFilter;
 
-use super::route::{RTM_DELROUTE, RTM_NEWROUTE};
+use super::{
+    fdb::RTM_DELNEIGH,
+    neighbour::RTM_NEWNEIGH,
+    route::{RTM_DELROUTE, RTM_NEWROUTE},
+};
 
-/// Offsets of the type and of the sender's port in `struct nlmsghdr`.
+/// Offsets of the type and of the sender's port in `struct nlmsghdr`, and of the family behind it.
 const TYPE: u32 = 4;
 const PORT: u32 = 12;
+const FAMILY: u32 = 16;
 
-/// Drops route changes that were sent from `port`. Each notification is a datagram of its own.
-pub fn own_routes(port: u32) -> [SockFilter; 7] {
+/// Drops route changes that were sent from `port`, and news of neighbours but for what bridges have forgotten. Each notification is a
+/// datagram of its own.
+pub fn host_changes(port: u32) -> [SockFilter; 11] {
     [
         instruction(BPF_LD | BPF_H | BPF_ABS, TYPE),
-        is_type(RTM_NEWROUTE, 1, 0),
-        is_type(RTM_DELROUTE, 0, 2),
+        is_type(RTM_NEWROUTE, 3, 0),
+        is_type(RTM_DELROUTE, 2, 0),
+        is_type(RTM_NEWNEIGH, 6, 0),
+        is_type(RTM_DELNEIGH, 2, 4),
         instruction(BPF_LD | BPF_W | BPF_ABS, PORT),
-        jump_if(u32::from_be_bytes(port.to_ne_bytes()), 1, 0),
+        jump_if(u32::from_be_bytes(port.to_ne_bytes()), 3, 2),
+        instruction(BPF_LD | BPF_B | BPF_ABS, FAMILY),
+        jump_if(AF_BRIDGE as u32, 0, 1),
         instruction(BPF_RET | BPF_K, u32::MAX),
         instruction(BPF_RET | BPF_K, 0),
     ]

@@ -3,8 +3,8 @@
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage, address::AddressMessage, link::LinkMessage};
 use nix::libc::{
     IFA_ADDRESS, IFA_F_DADFAILED, IFA_F_DEPRECATED, IFA_F_NOPREFIXROUTE, IFA_F_PERMANENT, IFA_F_TEMPORARY,
-    IFA_F_TENTATIVE, IFA_LOCAL, IFF_LOWER_UP, IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_KIND,
-    IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU,
+    IFA_F_TENTATIVE, IFA_LOCAL, IFF_LOWER_UP, IFF_RUNNING, IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_DATA,
+    IFLA_INFO_KIND, IFLA_INFO_SLAVE_DATA, IFLA_LINKINFO, IFLA_MASTER, IFLA_MTU,
 };
 
 use sextant_proto::link_name_text;
@@ -27,6 +27,10 @@ const AF_INET6: u8 = nix::libc::AF_INET6 as u8;
 /// All flags; the header holds only the first eight.
 const IFA_FLAGS: u16 = 8;
 const SCOPE_UNIVERSE: u8 = 0;
+const BRIDGE: &str = "bridge";
+/// In `IFLA_INFO_DATA` of a bridge, and in `IFLA_INFO_SLAVE_DATA` of its port (linux/if_link.h).
+const IFLA_BR_AGEING_TIME: u16 = 4;
+const IFLA_BRPORT_LEARNING: u16 = 8;
 
 /// The request for a dump of all links.
 pub fn dump_links() -> RouteNetlinkMessage {
@@ -75,6 +79,7 @@ pub fn decode_link(payload: &[u8]) -> Result<Option<Link>, Malformed> {
         name: String::new(),
         up: flags & IFF_UP as u32 != 0,
         carrier: flags & IFF_LOWER_UP as u32 != 0,
+        running: flags & IFF_RUNNING as u32 != 0,
         ..Link::default()
     };
     for (kind, value) in attribute_values(attributes) {
@@ -83,17 +88,27 @@ pub fn decode_link(payload: &[u8]) -> Result<Option<Link>, Malformed> {
             IFLA_ADDRESS => link.mac = value.to_vec(),
             IFLA_MASTER => link.controller = u32_of(value),
             IFLA_MTU => link.mtu = u32_of(value).unwrap_or(0),
-            IFLA_LINKINFO => link.kind = kind_of(value),
+            IFLA_LINKINFO => take_info(&mut link, value),
             _ => {}
         }
     }
-    link.bridge = link.kind == "bridge";
+    link.bridge = link.kind == BRIDGE;
     Ok(Some(link))
 }
 
-fn kind_of(link_info: &[u8]) -> String {
-    let kind = attribute_values(link_info).find(|(kind, _)| *kind == IFLA_INFO_KIND);
-    kind.map_or_else(String::new, |(_, value)| String::from_utf8_lossy(until_nul(value)).into_owned())
+fn take_info(link: &mut Link, info: &[u8]) {
+    let inside = |value, wanted| attribute_values(value).find(|(kind, _)| *kind == wanted).map(|(_, it)| it);
+    let kind = inside(info, IFLA_INFO_KIND).map(|it| String::from_utf8_lossy(until_nul(it)).into_owned());
+    link.kind = kind.unwrap_or_default();
+    let (from, wanted) = match link.kind == BRIDGE {
+        true => (IFLA_INFO_DATA, IFLA_BR_AGEING_TIME),
+        false => (IFLA_INFO_SLAVE_DATA, IFLA_BRPORT_LEARNING),
+    };
+    link.learns = inside(info, from).and_then(|it| inside(it, wanted)).is_some_and(is_not_zero);
+}
+
+fn is_not_zero(value: &[u8]) -> bool {
+    value.iter().any(|octet| *octet != 0)
 }
 
 /// The address of an RTM_NEWADDR or RTM_DELADDR message (`struct ifaddrmsg`: family, length, flags, scope, index); `None`
@@ -132,4 +147,43 @@ pub fn decode_address(payload: &[u8]) -> Result<Option<Address>, Malformed> {
         permanent: flags & IFA_F_PERMANENT != 0,
         prefix_route: flags & IFA_F_NOPREFIXROUTE == 0 && other_end.is_none(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let mut all = [((value.len() + 4) as u16).to_ne_bytes(), kind.to_ne_bytes()].concat();
+        all.extend(value);
+        all.resize(all.len().next_multiple_of(4), 0);
+        all
+    }
+
+    fn link_with(info: &[Vec<u8>]) -> Link {
+        let message = [vec![0; 16], attribute(IFLA_LINKINFO, &info.concat())].concat();
+        decode_link(&message).unwrap().unwrap()
+    }
+
+    #[test]
+    fn bridges_and_their_ports_say_whether_they_learn() {
+        let kind = |text: &str| attribute(IFLA_INFO_KIND, text.as_bytes());
+        let bridge =
+            |time: u32| attribute(IFLA_INFO_DATA, &attribute(IFLA_BR_AGEING_TIME, &time.to_ne_bytes()));
+        let port =
+            |learning: u8| attribute(IFLA_INFO_SLAVE_DATA, &attribute(IFLA_BRPORT_LEARNING, &[learning]));
+        for (info, learns) in [
+            (vec![kind("bridge"), bridge(30_000)], true),
+            (vec![kind("bridge"), bridge(0)], false),
+            (vec![port(1), kind("veth")], true),
+            (vec![port(0), kind("veth")], false),
+            // Data of another kind.
+            (vec![port(0), kind("vxlan"), bridge(30_000)], false),
+            // Hardware.
+            (vec![port(1)], true),
+        ] {
+            let link = link_with(&info);
+            assert_eq!((link.learns, link.bridge), (learns, link.kind == "bridge"), "{info:?}");
+        }
+    }
 }

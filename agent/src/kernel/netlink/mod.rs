@@ -8,6 +8,7 @@ mod configure;
 mod conversation;
 mod dump;
 mod events;
+mod fdb;
 mod filter;
 mod firewall;
 mod frame;

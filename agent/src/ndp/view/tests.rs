@@ -23,7 +23,7 @@ fn view() -> View {
     let in_use = |learnt| Some(InUse { learnt, since, seat });
     let place = Place {
         prefixes: vec![prefix],
-        uplinks: vec![Uplink { link: 2, mac: [2, 0, 0, 0, 0, 2], source: addr(0) }],
+        uplinks: vec![Uplink { link: 2, mac: [2, 0, 0, 0, 0, 2], source: addr(0), kernel_hears: true }],
         bridges: vec![Bridge {
             link: 7,
             mac: [2; 6],

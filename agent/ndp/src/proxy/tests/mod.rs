@@ -1,5 +1,7 @@
 use super::*;
-use crate::message::{ALL_NODES, ALL_ROUTERS, decode};
+use crate::message::{ALL_NODES, ALL_ROUTERS, Kind, Message, decode};
+
+mod kernel;
 
 const UPLINK: u32 = 2;
 const BRIDGE: u32 = 7;
@@ -13,9 +15,9 @@ impl Proxy {
     pub(crate) fn sizes(&self) -> Vec<(&'static str, usize, usize)> {
         let limits = [("answers", &self.answers), ("asks", &self.asks)];
         let accounts = limits.map(|(what, limits)| (what, limits.sizes().0, limits.sizes().1));
-        let others = [("others", self.others.len(), MOST_OTHERS)];
-        let unheeded = [("unheeded", self.unheeded.sizes().0, self.unheeded.sizes().1)];
-        self.targets.sizes().into_iter().chain(accounts).chain(others).chain(unheeded).collect()
+        let (others, unheeded) = (self.others.sizes(), self.unheeded.sizes());
+        let more = [("others", others.0, others.1), ("unheeded", unheeded.0, unheeded.1)];
+        self.targets.sizes().into_iter().chain(accounts).chain(more).collect()
     }
 }
 
@@ -29,7 +31,7 @@ fn place() -> Place {
     Place {
         prefixes: vec![prefix],
         answers: true,
-        uplinks: vec![Uplink { link: UPLINK, mac: OWN, source: addr("fe80::2") }],
+        uplinks: vec![Uplink { link: UPLINK, mac: OWN, source: addr("fe80::2"), kernel_hears: true }],
         bridges: vec![Bridge {
             link: BRIDGE,
             mac: BRIDGE_MAC,
@@ -127,20 +129,6 @@ fn a_probe_for_duplicates_is_answered_to_all_if_the_address_is_in_use() {
 }
 
 #[test]
-fn where_the_kernel_answers_a_solicitation_only_tells_of_an_address() {
-    let (mut proxy, now) = proxy(Place { answers: false, ..place() });
-    assert_eq!(proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c003"), now), []);
-    assert_eq!(proxy.ask(now, |_| true).len(), 1);
-    let sent = proxy.received(BRIDGE, CONTAINER, &says("2001:db8::c003"), now);
-    assert_eq!(
-        seen(&sent).iter().map(|it| it.2).collect::<Vec<_>>(),
-        [ALL_NODES, ALL_ROUTERS, addr("2001:db8::1")]
-    );
-    assert_eq!(proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c003"), now), []);
-    assert_eq!(proxy.counts().all().answers(), 1, "who asked before it was known");
-}
-
-#[test]
 fn settings_decide_what_and_how_is_answered() {
     let all = Place { answer: Answer::All, overrides: true, source: Source::Target, ..place() };
     let (mut proxy, now) = proxy(all);
@@ -154,21 +142,6 @@ fn what_moved_here_replaces_what_neighbours_knew() {
     let (mut proxy, now) = proxy(Place { moved: place().prefixes, ..place() });
     let sent = proxy.received(BRIDGE, CONTAINER, &says("2001:db8::c003"), now);
     assert!(seen(&sent).iter().all(|it| it.4 == 0xa0), "{sent:?}");
-}
-
-#[test]
-fn the_kernels_entries_are_left_to_it() {
-    let (mut proxy, now) = proxy(place());
-    proxy.leave_to_kernel(addr("2001:db8::c003"), true);
-    proxy.adopt([addr("2001:db8::c003"), addr("2001:db8::c103")], now);
-    assert_eq!(proxy.received(UPLINK, ROUTER, &solicits("2001:db8::c003"), now), []);
-    assert_eq!(proxy.counts().all().unanswered[&Unanswered::Kernel], 1);
-    assert_eq!(proxy.alive().collect::<Vec<_>>(), [addr("2001:db8::c001"), addr("2001:db8::c003")]);
-    assert_eq!(proxy.ask(now, |_| true).len(), 1);
-    for later in 0..20 {
-        proxy.ask(now + Duration::from_millis(100 * later), |_| true);
-    }
-    assert_eq!(proxy.alive().count(), 1, "it has not answered");
 }
 
 #[test]
@@ -196,7 +169,7 @@ fn an_address_is_gone_only_if_its_bridge_is_heard() {
 
 #[test]
 fn neighbours_on_a_link_without_the_prefix_are_not_answered() {
-    let other = Uplink { link: UPLINK + 100, mac: [8; 6], source: addr("fe80::8") };
+    let other = Uplink { link: UPLINK + 100, mac: [8; 6], source: addr("fe80::8"), kernel_hears: true };
     let mut at = place();
     at.uplinks.push(other);
     at.off_link = vec![(other.link, at.prefixes[0])];
@@ -256,21 +229,6 @@ fn a_flood_is_bounded() {
         u64::from(2 * ASKS) + 1,
         "another neighbour is served"
     );
-}
-
-#[test]
-fn another_answerer_is_noted() {
-    let (mut proxy, now) = proxy(place());
-    let from = |mac| message(Kind::Advertisement, "fe80::5", "2001:db8::c003", mac);
-    proxy.received(UPLINK, OWN, &from(OWN), now);
-    assert_eq!(proxy.others(now).len(), 0, "our own");
-    proxy.received(UPLINK, [5; 6], &from([5; 6]), now);
-    let found = [(addr("2001:db8::c003"), [5; 6])].into();
-    assert_eq!((proxy.others(now), proxy.next_fewer()), (found, Some(now + OTHERS_FOR)));
-    assert_eq!(proxy.others(now + OTHERS_FOR).len(), 0, "it has stopped");
-    proxy.received(UPLINK, [5; 6], &from([5; 6]), now);
-    proxy.move_to(Place { prefixes: vec!["2001:db8::d000/125".parse().unwrap()], ..place() }, now);
-    assert_eq!(proxy.others(now).len(), 0);
 }
 
 #[test]
