@@ -60,6 +60,31 @@ fn docker_follows_the_prefix_by_itself_where_that_is_allowed() {
     assert_eq!(machine.property("sextant-docker-setup", "Result"), "success");
 }
 
+/// systemd does not look at the files while the setup runs, which takes as long as Docker's restart.
+#[test]
+fn a_prefix_that_changes_during_a_setup_is_followed_too() {
+    let lab = Lab::new("systemd docker twice").unwrap();
+    let hosts = lab.hosts(1).unwrap();
+    let _controller = start_controller(&lab);
+    let machine = boot(&lab, &hosts[0]);
+    machine.systemctl(&["start", "docker"]);
+    machine.systemctl(&["enable", "--now", "sextant-docker-setup.path"]);
+    machine.systemctl(&["enable", "--now", "sextant-agent"]);
+    let first = follows(&machine, &lab, "");
+    settled(&machine);
+    let slow = "[Service]\nExecStopPost=/bin/sleep 4\n";
+    machine.write("/etc/systemd/system/docker.service.d/slow.conf", "644", slow);
+    machine.systemctl(&["daemon-reload"]);
+    lab.cli(&["node", "reassign", "h1"]).unwrap().succeeded().unwrap();
+    poll("the setup restarts Docker", 20 * SECONDS, || {
+        let state = machine.property("docker", "SubState");
+        anyhow::ensure!(state.starts_with("stop"), "{state}");
+        Ok(())
+    });
+    lab.cli(&["node", "reassign", "h1"]).unwrap().succeeded().unwrap();
+    follows(&machine, &lab, &first);
+}
+
 /// Pools of Docker's own have a part of each claim, so each counts; the file of the primary one is not written for others.
 #[test]
 fn the_setup_follows_each_of_several_claims() {
