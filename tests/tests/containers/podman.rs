@@ -21,7 +21,7 @@ const NETWORK: &str = "/etc/containers/networks/sextant.json";
 
 /// A root directory of a release, with its Podman.
 fn root(release: &str) -> PathBuf {
-    let packages = "podman,netavark,crun,iptables,nftables,iproute2,procps,util-linux";
+    let packages = "podman,netavark,aardvark-dns,crun,iptables,nftables,iproute2,procps,util-linux";
     debian_root(&format!("{release}-podman"), release, packages).unwrap()
 }
 
