@@ -47,6 +47,7 @@ pub mod stub_nodes;
 pub use lab::{
     authority::{Joined, OwnAuthority, tls_url},
     binary::{Build, bin},
+    cgroup::in_own as in_own_cgroup,
     counters::Counters,
     daemons::{Agent, AgentOptions, CliOutput, Controller, ControllerOptions, StoreKind},
     disk::SmallDisk,
@@ -58,6 +59,7 @@ pub use lab::{
     namespace::{Namespace, enter_at},
     neighbours::{Answer, Asker, Mac, Solicitation, link_layer_option, solicited_node},
     ping::{PingOutcome, ping_matrix},
+    podman::Podman,
     poll::{MILLISECONDS, SECONDS, expect_text, poll, try_poll},
     process::{LogLine, Process},
     roots::debian_root,

@@ -132,7 +132,10 @@ async fn driver(socket: &Path, agent_unit: bool) -> anyhow::Result<Driver> {
 }
 
 /// The prefixes of the claims.
-fn prefixes(state_dir: &Path) -> anyhow::Result<Prefixes> {
+///
+/// # Errors
+/// If there is no claim, or the state cannot be read.
+pub fn prefixes(state_dir: &Path) -> anyhow::Result<Prefixes> {
     let claims = StateDir::peek_claims(state_dir)?;
     Prefixes::of(&claims).with_context(|| {
         format!(

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use sextant_docker_setup::{
     record,
-    steps::{Step, Todo, todo},
+    steps::{Situation, Step, Todo, todo},
 };
 use sextant_streams::Printer;
 
@@ -22,16 +22,31 @@ use self::carry_out::carry_out;
 pub(crate) use self::facts::{group_that_is_missing, read_bridge, seen_of};
 use crate::settings::{DockerMode, DockerSetup};
 
-/// Sets the host up, or only shows how, on standard output.
+/// Sets the host up, or only shows how, on standard output. Prefixes that change meanwhile are set up too: systemd, which starts this when
+/// the agent writes them, does not look at the file while it runs, and Docker's restart takes its time.
 ///
 /// # Errors
 /// If it cannot be done. Steps that were done before stay, and are shown.
 pub async fn run(setup: &DockerSetup, dry_run: bool, restart: bool) -> anyhow::Result<ExitCode> {
     check_root()?;
-    let host = facts::situation(setup, restart).await?;
-    let Todo { steps, left } = todo(&host)?;
-    check_edits(&steps)?;
     let mut out = Printer::stdout();
+    loop {
+        let host = facts::situation(setup, restart).await?;
+        once(setup, &host, dry_run, &mut out).await?;
+        let changed = facts::prefixes(&setup.state_dir).is_ok_and(|now| now != host.prefixes);
+        if dry_run || !changed {
+            break;
+        }
+        out.line("the prefixes have changed meanwhile; once more");
+    }
+    out.finish().context("standard output")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Does what this situation needs.
+async fn once(setup: &DockerSetup, host: &Situation, dry_run: bool, out: &mut Printer) -> anyhow::Result<()> {
+    let Todo { steps, left } = todo(host)?;
+    check_edits(&steps)?;
     let (mode, prefixes) = (setup.docker.mode, &host.prefixes);
     let own = match mode {
         DockerMode::Ipam => format!("host prefix {}", prefixes.host),
@@ -49,7 +64,7 @@ pub async fn run(setup: &DockerSetup, dry_run: bool, restart: bool) -> anyhow::R
     }
     if !dry_run {
         for step in &steps {
-            for line in carry_out(step, setup, &host).await? {
+            for line in carry_out(step, setup, host).await? {
                 out.line(format_args!("done: {line}"));
             }
         }
@@ -57,8 +72,7 @@ pub async fn run(setup: &DockerSetup, dry_run: bool, restart: bool) -> anyhow::R
     for step in &left {
         out.line(format_args!("left to do: {step}"));
     }
-    out.finish().context("standard output")?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Takes earlier setups back, or only shows how, on standard output.

@@ -6,7 +6,7 @@
 use std::{
     fs,
     io::{Read, Write},
-    os::unix::{fs::PermissionsExt, net::UnixStream},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -17,35 +17,23 @@ use nix::sys::signal::Signal;
 use super::{
     Namespace,
     host::Host,
+    image,
+    keeper::Keeper,
     poll::{SECONDS, try_poll},
     process::Process,
 };
 
 /// A root directory with another version of the engine, as debootstrap makes it; otherwise this machine's own is used.
 const ROOT: &str = "SEXTANT_DOCKER_ROOT";
-/// Makes a root directory, whose changes are in memory, the root: containers of an engine in a chroot would see the outer root.
-const PIVOT: &str = r#"
-    root=$1 dir=$2
-    mount -t tmpfs tmpfs /mnt && mkdir /mnt/upper /mnt/work /mnt/root &&
-    mount -t overlay overlay -o "lowerdir=$root,upperdir=/mnt/upper,workdir=/mnt/work" /mnt/root &&
-    mkdir -p "/mnt/root$dir" /mnt/root/outer && mount --bind "$dir" "/mnt/root$dir" &&
-    mount --rbind /sys /mnt/root/sys && mount --rbind /dev /mnt/root/dev && mount -t proc proc /mnt/root/proc &&
-    cd /mnt/root && pivot_root . outer && umount -l /outer || exit
-"#;
-/// The first process of the namespaces: it reaps what is left to it.
-const KEEPER: &str = "mount -t tmpfs tmpfs /run && mkdir -p /run/docker/plugins && touch /run/keeper && trap : CHLD && \
-                      while :; do sleep 1000 & wait; done";
 /// The name of the image that containers are made of.
 const IMAGE: &str = "lab";
-/// The programs in it, all of busybox.
-const PROGRAMS: [&str; 8] = ["sh", "sleep", "ip", "ping", "nc", "httpd", "printf", "echo"];
 
 /// An engine of a host, and its containers.
 #[derive(Debug)]
 pub struct Docker {
     host: Host,
     dir: PathBuf,
-    keeper: Process,
+    keeper: Keeper,
     /// It has a default bridge, as its configuration file says.
     default_bridge: bool,
     /// The engine, while it runs.
@@ -72,10 +60,10 @@ impl Docker {
     fn start_as(host: &Host, args: &[&str], default_bridge: bool) -> anyhow::Result<Self> {
         let dir = host.dir().join(format!("docker-{}", host.name()));
         fs::create_dir_all(&dir)?;
-        let keeper = keeper(host, &dir, std::env::var(ROOT).ok().as_deref())?;
+        let keeper = keeper(host, &dir, std::env::var_os(ROOT).map(PathBuf::from).as_deref())?;
         let mut docker = Self { host: host.clone(), dir, keeper, default_bridge, engine: None };
         docker.start_engine(args)?;
-        docker.run(&["import", &image(&docker.dir)?.display().to_string(), IMAGE])?;
+        docker.run(&["import", &image::archive(&docker.dir)?.display().to_string(), IMAGE])?;
         Ok(docker)
     }
 
@@ -116,7 +104,7 @@ impl Docker {
     /// If it does not answer within half a minute.
     pub fn upgrade(&mut self, root: &Path) -> anyhow::Result<()> {
         self.end_engine(Signal::SIGTERM)?;
-        self.keeper = keeper(&self.host, &self.dir, root.to_str())?;
+        self.keeper = keeper(&self.host, &self.dir, Some(root))?;
         self.start_engine(&[])
     }
 
@@ -256,8 +244,7 @@ impl Docker {
     /// If the container does not run.
     pub fn namespace_of(&self, name: &str) -> anyhow::Result<PathBuf> {
         let pid = self.run(&["inspect", "-f", "{{.State.Pid}}", name])?;
-        let child = self.child()?;
-        Ok(format!("/proc/{child}/root/proc/{pid}/ns/net").into())
+        self.keeper.outside(&format!("/proc/{pid}/ns/net"))
     }
 
     /// What a container [serves](Self::serve) to another one that asks from here: the address of the one that asks.
@@ -276,44 +263,11 @@ impl Docker {
     /// # Errors
     /// If they do not exist yet.
     pub fn inside(&self) -> anyhow::Result<Vec<String>> {
-        let child = self.child()?;
-        Ok(["nsenter", "--target", &child, "--mount", "--pid", "--"].map(str::to_owned).to_vec())
-    }
-
-    /// The first process in its namespaces.
-    fn child(&self) -> anyhow::Result<String> {
-        let pid = self.keeper.pid();
-        let child = try_poll(5 * SECONDS, || {
-            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-            children.split_whitespace().next().map(str::to_owned).context("unshare has no child yet")
-        })?;
-        try_poll(5 * SECONDS, || fs::metadata(format!("/proc/{child}/root/run/keeper")))?;
-        Ok(child)
+        self.keeper.inside()
     }
 }
 
 /// Starts the keeper process of an engine, with a root directory of its own if it has one.
-fn keeper(host: &Host, dir: &Path, root: Option<&str>) -> anyhow::Result<Process> {
-    let script = if root.is_some() { format!("{PIVOT}{KEEPER}") } else { KEEPER.to_owned() };
-    let (root, dir) = (root.unwrap_or_default(), dir.display().to_string());
-    let unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
-    let words = [&unshare[..], &["sh", "-c", &script, "keeper", root, &dir]].concat();
-    host.spawn(&format!("docker-{}-keeper", host.name()), &words)
-}
-
-/// An archive with busybox.
-fn image(dir: &Path) -> anyhow::Result<PathBuf> {
-    let (root, archive) = (dir.join("image"), dir.join("image.tar"));
-    fs::create_dir_all(root.join("bin"))?;
-    fs::copy("/bin/busybox", root.join("bin/busybox")).context("busybox; install busybox-static")?;
-    for program in PROGRAMS {
-        std::os::unix::fs::symlink("busybox", root.join("bin").join(program))?;
-    }
-    let who = root.join("www/cgi-bin/who");
-    fs::create_dir_all(root.join("www/cgi-bin"))?;
-    fs::write(&who, "#!/bin/sh\necho 'Content-Type: text/plain'\necho\necho \"from $REMOTE_ADDR\"\n")?;
-    fs::set_permissions(&who, fs::Permissions::from_mode(0o755))?;
-    let done = Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&archive).arg(".").output()?;
-    ensure!(done.status.success(), "tar: {}", String::from_utf8_lossy(&done.stderr));
-    Ok(archive)
+fn keeper(host: &Host, dir: &Path, root: Option<&Path>) -> anyhow::Result<Keeper> {
+    Keeper::start(host, &format!("docker-{}-keeper", host.name()), dir, root)
 }

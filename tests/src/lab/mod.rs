@@ -7,6 +7,7 @@
 
 pub mod authority;
 pub mod binary;
+pub mod cgroup;
 pub mod clock;
 pub mod counters;
 pub mod daemons;
@@ -15,12 +16,15 @@ pub mod docker;
 pub mod etcd;
 pub mod flood;
 pub mod host;
+pub mod image;
+pub mod keeper;
 mod logs;
 mod loops;
 pub mod monitor;
 pub mod namespace;
 pub mod neighbours;
 pub mod ping;
+pub mod podman;
 pub mod poll;
 pub mod process;
 mod reaper;

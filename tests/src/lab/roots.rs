@@ -1,7 +1,7 @@
 //! Root directories of other Debian releases, made by debootstrap. They are kept for the next run.
 
 use std::{
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -17,10 +17,13 @@ const ROOTS: &str = "/var/cache/sextant-engines";
 /// If debootstrap cannot be started or fails.
 pub fn debian_root(name: &str, release: &str, packages: &str) -> anyhow::Result<PathBuf> {
     let (root, partial) = (Path::new(ROOTS).join(name), Path::new(ROOTS).join(format!("{name}.partial")));
+    fs::create_dir_all(ROOTS)?;
+    // Of two tests that need it, one makes it.
+    let lock = File::create(Path::new(ROOTS).join(format!(".{name}.lock")))?;
+    lock.lock()?;
     if root.exists() {
         return Ok(root);
     }
-    fs::create_dir_all(ROOTS)?;
     let _none = fs::remove_dir_all(&partial);
     let include = format!("--include={packages}");
     let made =

@@ -2,59 +2,16 @@
 
 use std::{
     fs,
-    net::Ipv6Addr,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
-use sextant_tests::{
-    AgentOptions, Container, Docker, Host, Namespace, SECONDS,
-    cluster::{Cluster, GUIDE},
-    poll,
+use sextant_tests::{Docker, Host};
+
+use crate::{
+    bed::{Bed, OWN},
+    documented::{blocks, by_hand},
 };
-
-/// The bridge of the first host, which its agent makes.
-const OWN: &str = "sextant0";
-
-/// A cluster of two hosts, with a container on the second one that is reached, and reaches.
-struct Bed {
-    cluster: Cluster,
-    peer: Container,
-    /// The address of a new container on the first host, and the gateway, as the documents' examples have them.
-    address: String,
-    gateway: String,
-    len: u8,
-}
-
-impl Bed {
-    fn start(test: &str) -> Self {
-        let mut cluster = Cluster::without_agents(test, 2, GUIDE);
-        // An engine of Docker without a default bridge deletes a docker0 that it finds.
-        cluster.start_agent_with(0, AgentOptions { bridge: OWN.to_owned(), ..AgentOptions::default() });
-        cluster.start_agent(1);
-        cluster.settle();
-        let peer = cluster.hosts[1].container("peer").unwrap();
-        let (gateway, len) = cluster.hosts[0].address_of(OWN).unwrap();
-        let address = Ipv6Addr::from_bits(gateway.to_bits() + 0x99);
-        Self { cluster, peer, address: address.to_string(), gateway: gateway.to_string(), len }
-    }
-
-    fn host(&self) -> &Host {
-        &self.cluster.hosts[0]
-    }
-
-    /// A name for files and cgroups, by which the lab's reaper finds them.
-    fn unique(&self, name: &str) -> String {
-        format!("{}-{name}", Namespace::name(self.host()))
-    }
-
-    fn is_reached(&self) {
-        let address: Ipv6Addr = self.address.parse().unwrap();
-        poll("the container is reached from another host's", 20 * SECONDS, || {
-            self.peer.ping(address)?.replied()
-        });
-    }
-}
 
 /// A root directory with busybox.
 fn root(host: &Host) -> PathBuf {
@@ -77,13 +34,9 @@ fn text(path: &Path) -> &str {
 #[test]
 fn systemd_nspawn_puts_containers_on_the_bridge() {
     let bed = Bed::start("nspawn");
-    let (root, script) = (
-        root(bed.host()),
-        format!(
-            "ip link set host0 up && ip addr add {}/{} dev host0 && ip -6 route add default via {} && exec sleep 1000",
-            bed.address, bed.len, bed.gateway
-        ),
-    );
+    let root = root(bed.host());
+    let inside = blocks("systemd-nspawn", "sh", bed.prefix).remove(1);
+    let script = format!("set -e\n{inside}exec sleep 1000");
     let name = format!("--machine={}", bed.unique("nspawn"));
     let (directory, run) = (format!("--directory={}", text(&root)), ["--as-pid2", "/bin/sh", "-c", &script]);
     let bridge = format!("--network-bridge={OWN}");
@@ -100,21 +53,13 @@ fn lxc_puts_containers_on_the_bridge() {
     let bed = Bed::start("lxc");
     let (root, containers) = (root(bed.host()), bed.host().dir().join("lxc"));
     fs::create_dir_all(containers.join("web")).unwrap();
-    let group = bed.unique("lxc");
-    let (rootfs, address, len, gateway) = (text(&root), &bed.address, bed.len, &bed.gateway);
     let config = format!(
-        "lxc.uts.name = web
-         lxc.cgroup.dir = {group}
-         lxc.rootfs.path = dir:{rootfs}
-         lxc.apparmor.profile = unconfined
-         lxc.net.0.type = veth
-         lxc.net.0.link = {OWN}
-         lxc.net.0.flags = up
-         lxc.net.0.ipv6.address = {address}/{len}
-         lxc.net.0.ipv6.gateway = {gateway}"
+        "lxc.uts.name = web\nlxc.cgroup.dir = {}\nlxc.rootfs.path = dir:{}\nlxc.apparmor.profile = unconfined\n{}",
+        bed.unique("lxc"),
+        text(&root),
+        blocks("lxc", "text", bed.prefix).remove(0)
     );
-    let config: Vec<_> = config.lines().map(str::trim).collect();
-    fs::write(containers.join("web/config"), config.join("\n") + "\n").unwrap();
+    fs::write(containers.join("web/config"), config).unwrap();
     let script = format!(
         "mount --rbind /sys/fs/cgroup /mnt && mount -t sysfs sysfs /sys && mount --move /mnt /sys/fs/cgroup &&
          exec lxc-start --foreground --lxcpath {} --name web -- /bin/sleep 1000",
@@ -142,19 +87,11 @@ fn remove_pivot() {
 fn a_container_without_a_network_gets_one_by_hand() {
     let bed = Bed::start("docker run --network none");
     let docker = Docker::start(bed.host(), &[]).unwrap();
-    let run = ["run", "-d", "--name", "web", "--network", "none", "lab", "sleep", "1000"];
-    docker.run(&run).unwrap();
-    let pid = docker.run(&["inspect", "-f", "{{.State.Pid}}", "web"]).unwrap();
-    let (pid, address, len, gateway) = (pid.trim(), &bed.address, bed.len, &bed.gateway);
-    let script = format!(
-        "ip link add ve-web type veth peer name eth0 netns {pid} && ip link set ve-web master {OWN} up &&
-         nsenter -t {pid} -n sysctl -qw net.ipv6.conf.eth0.disable_ipv6=0 &&
-         nsenter -t {pid} -n ip link set eth0 up && nsenter -t {pid} -n ip addr add {address}/{len} dev eth0 &&
-         nsenter -t {pid} -n ip -6 route add default via {gateway}"
-    );
+    // The image of the lab has no command of its own.
+    let commands = by_hand(bed.prefix, "docker").replace("none nginx", "none lab sleep 1000");
+    let script = format!("export DOCKER_HOST=unix://{}\n{commands}", docker.socket().display());
     let inside = docker.inside().unwrap();
     let inside: Vec<_> = inside.iter().map(String::as_str).collect();
-    let done = bed.host().run(&[&inside[..], &["sh", "-c", &script]].concat()).unwrap();
-    assert!(done.status.success(), "{done:?}");
+    bed.host().check(&[&inside[..], &["sh", "-ec", &script]].concat()).unwrap();
     bed.is_reached();
 }

@@ -34,6 +34,15 @@ pub fn is_well(bed: &Bed, mode: &[&str], case: &str) {
     });
 }
 
+/// Waits until the doctor says all of these words. Returns all that it says.
+fn says(bed: &Bed, mode: &[&str], words: &[&str]) -> String {
+    poll(&format!("the doctor says {words:?}"), 10 * SECONDS, || {
+        let text = doctor(bed, mode, &[]);
+        anyhow::ensure!(words.iter().all(|word| text.contains(&filled(bed, word))), "{text}");
+        Ok(text)
+    })
+}
+
 /// The first command of each fix.
 fn commands(text: &str) -> Vec<String> {
     let fixes = text.lines().filter_map(|line| line.trim().strip_prefix("fix: "));
@@ -62,7 +71,7 @@ fn filled(bed: &Bed, text: &str) -> String {
 struct Case {
     name: &'static str,
     wrong: &'static [&'static str],
-    says: &'static [&'static str],
+    words: &'static [&'static str],
     safe: bool,
     /// Undoes what the fix leaves.
     after: &'static [&'static str],
@@ -77,8 +86,8 @@ const FLUSH: &[&str] = &[
     "ip6tables -t nat -F",
 ];
 
-const fn case(name: &'static str, wrong: &'static [&'static str], says: &'static [&'static str]) -> Case {
-    Case { name, wrong, says, safe: false, after: FLUSH }
+const fn case(name: &'static str, wrong: &'static [&'static str], words: &'static [&'static str]) -> Case {
+    Case { name, wrong, words, safe: false, after: FLUSH }
 }
 
 const WATCHED: [Case; 16] = [
@@ -154,13 +163,9 @@ const WATCHED: [Case; 16] = [
 const _: () = assert!(WATCHED.len() + KEPT.len() >= 20);
 
 fn make_and_fix(bed: &Bed, mode: &[&str], case: &Case) {
-    let Case { name, wrong, says, safe, after } = case;
+    let Case { name, wrong, words, safe, after } = case;
     wrong.iter().for_each(|command| carry_out(bed, &filled(bed, command)));
-    let text = poll(&format!("the doctor says {says:?}: {name}"), 10 * SECONDS, || {
-        let text = doctor(bed, mode, &[]);
-        anyhow::ensure!(says.iter().all(|word| text.contains(&filled(bed, word))), "{text}");
-        Ok(text)
-    });
+    let text = says(bed, mode, words);
     if *safe {
         let fixed = doctor(bed, mode, &["--fix"]);
         assert!(fixed.contains("  done: ip -6 "), "{name}: {fixed}");
@@ -192,8 +197,7 @@ fn each_fault_of_a_watched_host_is_found_and_its_fix_works() {
         "{text}"
     );
     bed.engines[0].end_engine(Signal::SIGTERM).unwrap();
-    let text = doctor(&bed, &NONE, &[]);
-    assert!(text.contains("Docker does not answer at") && text.contains("systemctl start docker"), "{text}");
+    says(&bed, &NONE, &["Docker does not answer at", "systemctl start docker"]);
     bed.engines[0].start_engine(&[]).unwrap();
     is_well(&bed, &NONE, "the engine is back");
 }
@@ -229,31 +233,25 @@ fn status_node_show_and_readiness_tell_what_the_doctor_finds() {
 fn missing_rules_of_published_ports_and_what_hides_their_clients_are_found() {
     let mut bed = Bed::start_with("docker doctor published", 1, &[], &["--ip6tables=false"]);
     bed.engines[0].container("web", &["--network", "sextant", "--publish", "8000:80"]).unwrap();
-    let says = |bed: &Bed, words: &[&str]| {
-        poll(&format!("the doctor says {words:?}"), 10 * SECONDS, || {
-            let text = doctor(bed, &NETWORK, &[]);
-            anyhow::ensure!(words.iter().all(|word| text.contains(word)), "{text}");
-            Ok(())
-        });
-    };
     let restart = |bed: &mut Bed| {
         bed.engines[0].end_engine(Signal::SIGTERM).unwrap();
         bed.engines[0].start_engine(&WITH_RULES).unwrap();
         bed.engines[0].run(&["start", "web"]).unwrap();
     };
-    says(&bed, &["go through docker-proxy", "port 8000 of container web", "\"ip6tables\": true"]);
+    says(&bed, &NETWORK, &["go through docker-proxy", "port 8000 of container web", "\"ip6tables\": true"]);
     restart(&mut bed);
     is_well(&bed, &NETWORK, "the engine has rules");
     carry_out(&bed, "ip6tables -t nat -F DOCKER");
     says(
         &bed,
+        &NETWORK,
         &["Docker's rules for published ports are missing", "8000 of container web", "restart docker"],
     );
     restart(&mut bed);
     is_well(&bed, &NETWORK, "the engine has put them there");
     bed.cluster.agents[0].process.freeze().unwrap();
     carry_out(&bed, "ip6tables -F SEXTANT-PUBLISHED");
-    says(&bed, &["lacks a rule that the agent keeps", "--dport 80 ", "start sextant-agent"]);
+    says(&bed, &NETWORK, &["lacks a rule that the agent keeps", "--dport 80 ", "start sextant-agent"]);
     bed.cluster.agents[0].process.thaw().unwrap();
     is_well(&bed, &NETWORK, "the agent has put them there");
 }
@@ -299,11 +297,10 @@ fn each_fault_of_a_network_that_the_agent_keeps_is_found_and_its_fix_works() {
     let bed = Bed::start_with("docker doctor network", 1, &[], &engine);
     is_well(&bed, &NETWORK, "at first");
     let agent = &bed.cluster.agents[0].process;
-    for Case { name, wrong, says, .. } in &KEPT {
+    for Case { name, wrong, words, .. } in &KEPT {
         agent.freeze().unwrap();
         wrong.iter().for_each(|command| carry_out(&bed, &filled(&bed, command)));
-        let text = doctor(&bed, &NETWORK, &[]);
-        assert!(says.iter().all(|word| text.contains(&filled(&bed, word))), "{name}: {text}");
+        let text = says(&bed, &NETWORK, words);
         let docker = commands(&text).into_iter().filter(|command| command.starts_with("docker"));
         docker.for_each(|command| carry_out(&bed, &command));
         agent.thaw().unwrap();
@@ -320,15 +317,13 @@ fn each_fault_of_a_network_that_the_agent_keeps_is_found_and_its_fix_works() {
     ] {
         carry_out(&bed, &filled(&bed, command));
     }
-    let text = doctor(&bed, &NETWORK, &[]);
-    assert!(text.contains(&filled(&bed, "POOL to OWN")) && text.contains("-j MASQUERADE"), "{text}");
+    says(&bed, &NETWORK, &["POOL to OWN", "-j MASQUERADE"]);
     agent.thaw().unwrap();
     is_well(&bed, &NETWORK, "the agent's rules are back");
     // Larger packets than the uplinks carry.
     bed.engines[0].container("web", &["--network", "sextant"]).unwrap();
     bed.cluster.hosts[0].ip("link set eth0 mtu 1300").unwrap();
-    let text = doctor(&bed, &NETWORK, &[]);
-    assert!(text.contains("network sextant has MTU 1500, and this host's uplinks carry 1300"), "{text}");
+    let text = says(&bed, &NETWORK, &["network sextant has MTU 1500, and this host's uplinks carry 1300"]);
     commands(&text).iter().for_each(|command| carry_out(&bed, command));
     is_well(&bed, &NETWORK, "the network has the uplinks' MTU");
 }

@@ -60,6 +60,80 @@ fn docker_follows_the_prefix_by_itself_where_that_is_allowed() {
     assert_eq!(machine.property("sextant-docker-setup", "Result"), "success");
 }
 
+/// systemd does not look at the files while the setup runs, which takes as long as Docker's restart.
+#[test]
+fn a_prefix_that_changes_during_a_setup_is_followed_too() {
+    let lab = Lab::new("systemd docker twice").unwrap();
+    let hosts = lab.hosts(1).unwrap();
+    let _controller = start_controller(&lab);
+    let machine = boot(&lab, &hosts[0]);
+    machine.systemctl(&["start", "docker"]);
+    machine.systemctl(&["enable", "--now", "sextant-docker-setup.path"]);
+    machine.systemctl(&["enable", "--now", "sextant-agent"]);
+    let first = follows(&machine, &lab, "");
+    settled(&machine);
+    let slow = "[Service]\nExecStopPost=/bin/sleep 4\n";
+    machine.write("/etc/systemd/system/docker.service.d/slow.conf", "644", slow);
+    machine.systemctl(&["daemon-reload"]);
+    lab.cli(&["node", "reassign", "h1"]).unwrap().succeeded().unwrap();
+    poll("the setup restarts Docker", 20 * SECONDS, || {
+        let state = machine.property("docker", "SubState");
+        anyhow::ensure!(state.starts_with("stop"), "{state}");
+        Ok(())
+    });
+    lab.cli(&["node", "reassign", "h1"]).unwrap().succeeded().unwrap();
+    follows(&machine, &lab, &first);
+}
+
+/// Pools of Docker's own have a part of each claim, so each counts; the file of the primary one is not written for others.
+#[test]
+fn the_setup_follows_each_of_several_claims() {
+    let lab = Lab::new("systemd docker further claims").unwrap();
+    let hosts = lab.hosts(1).unwrap();
+    let _controller = start_controller(&lab);
+    let further = ["pool", "add", "ula", "fd00:5e00::/40", "--host-len", "64", "--container-len", "80"];
+    lab.cli(&further).unwrap().succeeded().unwrap();
+    let config = format!("pool = [\"main\", \"ula\"]\n{CONFIG}");
+    let machine = Machine::boot(&lab, &hosts[0], &[("agent.toml", &config)]);
+    machine.write("/etc/systemd/system/docker.service", "644", DOCKER);
+    machine.systemctl(&["daemon-reload"]);
+    machine.systemctl(&["start", "docker"]);
+    machine.systemctl(&["enable", "--now", "sextant-docker-setup.path"]);
+    machine.systemctl(&["enable", "--now", "sextant-agent"]);
+    let primary = follows(&machine, &lab, "");
+    for (change, claims) in [("drain", 1), ("undrain", 2)] {
+        let before = settled(&machine);
+        lab.cli(&["pool", change, "ula"]).unwrap().succeeded().unwrap();
+        if change == "drain" {
+            lab.cli(&["node", "forget", "h1", "--pool", "ula", "--force"]).unwrap().succeeded().unwrap();
+        }
+        poll(&format!("the setup runs after {change}"), 20 * SECONDS, || {
+            let node = lab.cli_json(&["node", "show", "h1"])?;
+            let count = node["claims"].as_array().map_or(0, Vec::len);
+            let now = invocation(&machine);
+            anyhow::ensure!(count == claims && now != before, "{now} after {before}: {node}");
+            Ok(())
+        });
+        assert_eq!(follows(&machine, &lab, ""), primary, "the primary claim is as it was");
+    }
+}
+
+/// The last run of the setup.
+fn invocation(machine: &Machine) -> String {
+    machine.property("sextant-docker-setup", "InvocationID")
+}
+
+/// The last run of the setup, which has ended, and no other follows.
+fn settled(machine: &Machine) -> String {
+    poll("the setup has ended", 30 * SECONDS, || {
+        let (state, before) = (machine.property("sextant-docker-setup", "ActiveState"), invocation(machine));
+        anyhow::ensure!(state == "inactive", "{state}");
+        machine.shell("sleep 1");
+        anyhow::ensure!(invocation(machine) == before, "another run");
+        Ok(before)
+    })
+}
+
 #[test]
 fn a_longer_prefix_at_the_same_address_takes_two_starts_of_docker() {
     let lab = Lab::new("systemd docker longer").unwrap();

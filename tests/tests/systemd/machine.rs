@@ -9,18 +9,10 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use sextant_tests::{Lab, MILLISECONDS, Namespace, Process, SECONDS, bin, poll};
+use sextant_tests::{Lab, MILLISECONDS, Namespace, Process, SECONDS, bin, in_own_cgroup, poll};
 
 /// The variable that names a root directory with another release of Debian.
 pub const ROOT: &str = "SEXTANT_MACHINE_ROOT";
-/// Enters a cgroup of its own in each hierarchy that systemd uses, and goes on as the command.
-const IN_CGROUP: &str = r#"
-    name=$1; shift
-    for root in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified /sys/fs/cgroup; do
-        [ -e "$root/cgroup.procs" ] || continue
-        mkdir -p "$root/$name" && echo $$ >"$root/$name/cgroup.procs" || exit
-    done
-    exec "$@""#;
 /// What the machine boots to: no service of this machine's `/usr`, as there may be any.
 const TARGET: &str = "[Unit]\nRequires=basic.target\nAfter=basic.target\n";
 /// What the units say is too long for a test. (The agent's start takes its grace of 20 seconds.)
@@ -187,7 +179,7 @@ fn lay_out(dir: &Path, configs: &[(&str, &str)]) -> anyhow::Result<()> {
 
 fn nspawn_words(namespace: &Namespace, dir: &Path, kept: &[(PathBuf, &str)]) -> Vec<String> {
     let (name, units) = (namespace.name(), "/etc/systemd/system");
-    let mut words: Vec<_> = ["sh", "-c", IN_CGROUP, "sh", name].map(str::to_owned).to_vec();
+    let mut words = in_own_cgroup(namespace).to_vec();
     words.extend(["systemd-nspawn", "--quiet", "--volatile=yes", "--boot"].map(str::to_owned));
     words.push(format!("--directory={}", std::env::var(ROOT).unwrap_or_else(|_| "/".to_owned())));
     // No machined and no D-Bus of this machine are asked for anything.
