@@ -1,8 +1,8 @@
-//! Where controllers are reached: by the settings, and as controllers have told.
+//! Where controllers are reached: by the settings, and as controllers announce it.
 //!
-//! Told addresses are kept in the state directory, so that all controllers of the settings may be replaced, one by one, while no
+//! Announced addresses are kept in the state directory, so that all controllers of the settings may be replaced, one by one, while no
 //! host is touched. They give no one any right: over TLS a controller is trusted by its certificate, wherever it is. The settings
-//! come first: what was told is forgotten when they name other controllers, as those of another cluster.
+//! come first: what was announced is forgotten when they name other controllers, as those of another cluster.
 
 use std::{
     collections::BTreeSet,
@@ -13,10 +13,10 @@ use sextant_identity::ControllerUrl;
 
 use crate::{
     settings::Settings,
-    state::{StateDir, ToldControllers},
+    state::{AnnouncedControllers, StateDir},
 };
 
-/// So many told addresses are kept. One of a dead controller costs the time-out of a connection, now and then.
+/// So many announced addresses are kept. One of a dead controller costs the time-out of a connection, now and then.
 const MOST: usize = 16;
 
 /// The controllers of this agent.
@@ -41,11 +41,11 @@ struct Known {
 }
 
 impl Controllers {
-    /// Those of the settings, and those that were told to this node before. What cannot be read is told again.
+    /// Those of the settings, and those that were announced before. What cannot be read is announced again.
     pub fn new(settings: &Settings, state: Arc<StateDir>) -> Self {
-        let told = state.told_controllers().unwrap_or_else(|error| {
+        let announced = state.announced_controllers().unwrap_or_else(|error| {
             tracing::warn!(%error, "addresses of controllers cannot be read; those of the settings are used");
-            ToldControllers::default()
+            AnnouncedControllers::default()
         });
         let mut known = Known {
             configured: settings.controllers.clone(),
@@ -55,7 +55,7 @@ impl Controllers {
             tls: settings.tls.is_some(),
             insecure: settings.insecure,
         };
-        known.remember(&told);
+        known.remember(&announced);
         Self { known: Arc::new(Mutex::new(known)), state }
     }
 
@@ -64,14 +64,14 @@ impl Controllers {
         self.known().in_order()
     }
 
-    /// A controller has told where all are reached.
-    pub(crate) fn told(&self, urls: &[String]) {
+    /// A controller announces where all are reached.
+    pub(crate) fn announced(&self, urls: &[String]) {
         let mut known = self.known();
         if !known.take(urls) {
             return;
         }
         tracing::info!(controllers = listed(&known.present).join(", "), "addresses of controllers changed");
-        if let Err(error) = self.state.keep_told_controllers(&known.told()) {
+        if let Err(error) = self.state.keep_announced_controllers(&known.stored()) {
             tracing::warn!(%error, "addresses of controllers cannot be stored; a restart starts with those of the settings");
         }
     }
@@ -102,15 +102,15 @@ impl Known {
         all
     }
 
-    /// What was told while the settings named the same controllers.
-    fn remember(&mut self, told: &ToldControllers) {
-        if told.configured == listed(&self.configured) {
-            (self.present, self.earlier) = (self.usable(&told.present), self.usable(&told.earlier));
+    /// What was announced while the settings named the same controllers.
+    fn remember(&mut self, announced: &AnnouncedControllers) {
+        if announced.configured == listed(&self.configured) {
+            (self.present, self.earlier) = (self.usable(&announced.present), self.usable(&announced.earlier));
         }
     }
 
-    fn told(&self) -> ToldControllers {
-        ToldControllers {
+    fn stored(&self) -> AnnouncedControllers {
+        AnnouncedControllers {
             configured: listed(&self.configured),
             present: listed(&self.present),
             earlier: listed(&self.earlier),
@@ -177,18 +177,18 @@ mod tests {
         assert_eq!(order(&known), "b c a");
         assert!(known.take(&urls(&["d"])));
         assert_eq!(order(&known), "b d c a", "one that is away is tried too");
-        assert!(!known.take(&[]), "nothing was told");
+        assert!(!known.take(&[]), "nothing was announced");
         assert!(known.take(&urls(&["a", "c"])));
         assert_eq!(order(&known), "a b c d", "it is there again");
     }
 
     #[test]
-    fn what_was_told_is_forgotten_when_the_settings_name_others() {
+    fn what_was_announced_is_forgotten_when_the_settings_name_others() {
         let mut before = known(&["a"]);
         assert!(before.take(&urls(&["b"])) && before.take(&urls(&["c"])));
         let (mut same, mut other) = (known(&["a"]), known(&["x"]));
-        same.remember(&before.told());
-        other.remember(&before.told());
+        same.remember(&before.stored());
+        other.remember(&before.stored());
         assert_eq!((order(&same), order(&other)), ("a c b".to_owned(), "x".to_owned()));
     }
 

@@ -155,7 +155,7 @@ impl Session {
             Incoming::Question(id, question) => self.answer_question(id, question, following).await,
             Incoming::Fenced { reason, epoch } => Err(Ended::Fenced { reason, epoch }),
             Incoming::Controllers(urls) => {
-                self.controllers.told(&urls);
+                self.controllers.announced(&urls);
                 Ok(())
             }
             Incoming::Stale => self.try_another_controller(),

@@ -1,4 +1,4 @@
-//! Where controllers are reached, as controllers have told, as it is stored.
+//! Where controllers are reached, as controllers announce it, as it is stored.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ const CONTROLLERS: &str = "controllers.json";
 /// URLs of controllers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct ToldControllers {
+pub struct AnnouncedControllers {
     /// Those that the settings named then.
     pub configured: Vec<String>,
     /// By the last message.
@@ -19,11 +19,11 @@ pub struct ToldControllers {
 }
 
 impl StateDir {
-    /// What was told.
+    /// What was announced.
     ///
     /// # Errors
     /// If it cannot be read.
-    pub fn told_controllers(&self) -> Result<ToldControllers, StateError> {
+    pub fn announced_controllers(&self) -> Result<AnnouncedControllers, StateError> {
         Ok(self.read(CONTROLLERS)?.unwrap_or_default())
     }
 
@@ -31,8 +31,8 @@ impl StateDir {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn keep_told_controllers(&self, told: &ToldControllers) -> Result<(), StateError> {
-        self.keep(CONTROLLERS, Some(self.json(CONTROLLERS, told)?), false)
+    pub fn keep_announced_controllers(&self, announced: &AnnouncedControllers) -> Result<(), StateError> {
+        self.keep(CONTROLLERS, Some(self.json(CONTROLLERS, announced)?), false)
     }
 }
 
@@ -41,13 +41,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_told_is_there_after_a_restart() {
+    fn what_was_announced_is_there_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
-        let told = ToldControllers { present: vec!["https://[::1]:1".into()], ..ToldControllers::default() };
+        let announced = AnnouncedControllers {
+            present: vec!["https://[::1]:1".into()],
+            ..AnnouncedControllers::default()
+        };
         let state = StateDir::open(dir.path()).unwrap();
-        assert_eq!(state.told_controllers().unwrap(), ToldControllers::default());
-        state.keep_told_controllers(&told).unwrap();
+        assert_eq!(state.announced_controllers().unwrap(), AnnouncedControllers::default());
+        state.keep_announced_controllers(&announced).unwrap();
         drop(state);
-        assert_eq!(StateDir::open(dir.path()).unwrap().told_controllers().unwrap(), told);
+        assert_eq!(StateDir::open(dir.path()).unwrap().announced_controllers().unwrap(), announced);
     }
 }

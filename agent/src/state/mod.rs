@@ -26,7 +26,7 @@ use sextant_proto::NodeId;
 
 pub use boot::{Uptime, boot_id};
 pub use brake::{KeptBrake, KeptDeparture};
-pub use controllers::ToldControllers;
+pub use controllers::AnnouncedControllers;
 pub use error::StateError;
 pub use held::Checked;
 pub use ledger::{BridgeAddress, Exported, Ledger, LinkIndices, MadeBridge};
