@@ -44,7 +44,7 @@ fn containers_reach_each_other_without_address_translation() {
     expect_text("all pings answered", 5 * SECONDS, "", || ping_matrix(&containers));
     expect_text("all connections made", 5 * SECONDS, "", || tcp_matrix(&containers));
     let controller = Lab::controller_address(1);
-    poll("host 3 reaches the controller", SECONDS, || hosts[2].ping(controller)?.replied());
+    poll("host 3 reaches the controller", 10 * SECONDS, || hosts[2].ping(controller)?.replied());
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn a_closure_runs_in_its_namespace_only() {
     assert_eq!(own, fs::read_link("/proc/thread-self/ns/net").unwrap());
     let before = host.counters().unwrap();
     let target = Lab::controller_address(1);
-    poll("a ping", SECONDS, || host.ping(target)?.replied());
+    poll("a ping", 10 * SECONDS, || host.ping(target)?.replied());
     assert!(host.counters().unwrap().since(&before)["Icmp6InEchoReplies"] >= 1);
 }
 
