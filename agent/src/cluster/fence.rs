@@ -36,6 +36,22 @@ impl Fence {
         self.accepted.is_empty() || self.accepted.iter().any(|accepted| accepted.covers(prefix))
     }
 
+    /// A claim that a controller has granted to a node that holds `held`, as the node takes it: the pool of a prefix that it holds may
+    /// have grown over the edge, and stays as it was.
+    ///
+    /// # Errors
+    /// If it is outside.
+    pub fn admit(&self, granted: Claim, held: &[Claim]) -> Result<Claim, Outside> {
+        let before = held.iter().find(|it| it.prefix == granted.prefix);
+        match self.check(&granted) {
+            Err(outside) => {
+                let pool = before.filter(|it| self.check(it).is_ok()).ok_or(outside)?.pool.prefix;
+                Ok(Claim { pool: Pool { prefix: pool, ..granted.pool.clone() }, ..granted })
+            }
+            Ok(()) => Ok(granted),
+        }
+    }
+
     /// Checks a claim that a controller has granted, or had granted before this fence was set.
     ///
     /// # Errors
@@ -154,6 +170,14 @@ mod tests {
         assert_eq!(wider, "pool 2001:d00::/24 is outside accept-pools (2001:db8::/32, fd00::/48)");
         let other = check("2606:4700::/64", pool("main", "2606:4700::/32")).unwrap_err();
         assert!(other.starts_with("host prefix 2606:4700::/64 is outside"), "{other}");
+        // A pool has grown over the edge: who holds a prefix of it keeps it, and who holds none gets none.
+        let held = claim("2001:db8:1::/64", pool("main", "2001:db8::/32"));
+        let grown = Claim { pool: pool("main", "2001:d00::/24"), ..held.clone() };
+        assert_eq!(fence.admit(grown.clone(), std::slice::from_ref(&held)), Ok(held.clone()));
+        assert!(fence.admit(grown.clone(), &[]).is_err());
+        assert!(fence.admit(grown.clone(), std::slice::from_ref(&grown)).is_err(), "it was never inside");
+        let others = claim("2001:db8:2::/64", pool("main", "2001:d00::/24"));
+        assert!(fence.admit(others, std::slice::from_ref(&held)).is_err());
         assert_eq!(Fence::default().check(&claim("2606:4700::/64", pool("main", "2606:4700::/32"))), Ok(()));
     }
 }

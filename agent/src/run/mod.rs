@@ -13,7 +13,7 @@ use sextant_daemon::{
     Essential, Metrics, Probes, Readiness, init_logging, raise_descriptor_limit, stop_signal,
     systemd::{self, Watchdog},
 };
-use sextant_proto::NodeName;
+use sextant_proto::{CLEAR_COPY, NodeName};
 use tokio::sync::watch;
 
 use crate::{
@@ -109,11 +109,10 @@ fn check_fence(settings: &Settings, state: &StateDir) -> anyhow::Result<()> {
     let fence = Fence::around(&settings.accept_pools);
     for claim in state.claims()? {
         fence.check(&claim).map_err(|outside| {
-            let (node, pool) = (&settings.node, &claim.pool.name);
+            let node = &settings.node;
             anyhow::anyhow!(
-                "{outside}, and this node holds a prefix of it: add it to accept-pools (--accept-pools), or let the node give \
-                 the prefix back first (`sextant node forget {node} --pool {pool}`) and undo its changes to this host \
-                 (`sextant-agent cleanup`)"
+                "{outside}, and this node holds a prefix of it: add it to accept-pools (--accept-pools). Or let it start as a new \
+                 node: {CLEAR_COPY}, then `sextant node forget {node}`"
             )
         })?;
     }

@@ -245,10 +245,15 @@ impl Session {
                 Ok(())
             }
             ClaimOutcome::Granted(claim, receipt) => {
-                if let Err(outside) = self.fence.check(&claim) {
-                    self.missing.refused(wish.clone(), format!("a controller granted it, but {outside}"));
-                    return Ok(());
-                }
+                let pool = claim.pool.name.clone();
+                let claim = match self.fence.admit(claim, self.held.claims()) {
+                    Ok(claim) => claim,
+                    Err(outside) => {
+                        let wish = Wish { pool: Some(pool), ..wish.clone() };
+                        self.missing.refused(wish, format!("a controller granted it, but {outside}"));
+                        return Ok(());
+                    }
+                };
                 let stored = match self.held.claims().contains(&claim) {
                     true => Ok(()),
                     false => self.granted(claim.clone(), wish.held.is_none()),

@@ -74,12 +74,34 @@ fn an_agent_whose_own_prefix_is_outside_of_accept_pools_does_not_start_and_its_r
     let status = again.process.wait(10 * SECONDS).unwrap();
     assert!(!status.success());
     let log = again.process.log();
-    for words in
-        ["is outside accept-pools (fd00::/8), and this node holds", "sextant node forget h2 --pool main"]
+    for words in ["is outside accept-pools (fd00::/8), and this node holds", "then `sextant node forget h2`"]
     {
         assert!(log.contains(words), "{log}");
     }
     assert_eq!(cluster.hosts[1].routes_of(66).unwrap(), before);
     let [here, there] = [1, 0].map(|index: usize| cluster.hosts[index].container("kept").unwrap());
     poll("containers reach each other", 10 * SECONDS, || here.ping(there.address())?.replied());
+}
+
+/// The agents name no pool: the controller chooses.
+#[test]
+fn a_pool_that_grows_over_the_edge_costs_no_host_its_prefix_and_a_new_one_gets_none() {
+    let mut cluster = Cluster::without_agents("fence grown", 2, GUIDE);
+    cluster.start_agent_with(0, with(&["--accept-pools", FENCE]));
+    cluster.settle();
+    let prefix = cluster.prefix("h1");
+    cluster.sextant(&["pool", "grow", "main", "2001:db8:8000::/33"]);
+    expect_shown(&cluster, 0, &["outside-accept-pools", "pool main 2001:db8:8000::/33"]);
+    // Also after a restart, with another connection.
+    cluster.agents.remove(0).process.terminate(10 * SECONDS).unwrap();
+    cluster.start_agent_with(0, with(&["--accept-pools", FENCE]));
+    cluster.settle();
+    expect_shown(&cluster, 0, &["outside-accept-pools"]);
+    assert_eq!(cluster.prefix("h1"), prefix);
+    let agent = cluster.lab.agent(&cluster.hosts[1], with(&["--accept-pools", FENCE])).unwrap();
+    let why = "no prefix of pool main: a controller granted it, but";
+    poll("the new host says why it has none", 10 * SECONDS, || {
+        let log = agent.process.log();
+        if log.contains(why) { Ok(()) } else { Err(log) }
+    });
 }

@@ -274,11 +274,12 @@ impl View {
 
     /// Takes a node of the present store. A record older than a confirmed one is ignored.
     fn take_peer(&mut self, peer: Peer, newer: bool) {
-        let peer = self.left_out.keep_claims(&self.fence, peer);
         match self.peers.entry(peer.name.clone()) {
             Entry::Occupied(known) if !newer && known.get().is_confirmed() => {}
-            Entry::Occupied(mut known) => known.get_mut().take(peer),
-            Entry::Vacant(new) => drop(new.insert(KnownPeer::new(peer))),
+            Entry::Occupied(mut known) => known.get_mut().take(self.left_out.keep_claims(&self.fence, peer)),
+            Entry::Vacant(new) => {
+                new.insert(KnownPeer::new(self.left_out.keep_claims(&self.fence, peer)));
+            }
         }
     }
 

@@ -357,6 +357,9 @@ fn nothing_outside_the_fence_is_taken_in_and_it_is_named_until_it_is_gone() {
     // What a snapshot has no longer is named no longer, and neither is a node that is removed.
     view.apply_delta(delta(7, 8, vec![Change::Peer(stranger)])).unwrap();
     assert!(found(&view).unwrap().contains("prefix 2606:4700:0:2::/64 of node host2"), "{:?}", found(&view));
+    let mut stale = view.clone();
+    stale.apply_snapshot(store.snapshot(5, &[1, 2]));
+    assert_eq!(found(&stale), found(&view), "an older record changes nothing");
     let mut gone = view.clone();
     gone.apply_delta(delta(8, 9, vec![Change::PeerRemoved(name(2))])).unwrap();
     assert_eq!(found(&gone), None);
