@@ -61,23 +61,24 @@ fn a_node_shows_what_is_answered_for_and_how_often() {
     let text = cluster.sextant(&["node", "show", "h1", "--containers"]);
     assert!(text.contains("ANSWERED-BY") && text.contains(&container.address().to_string()), "{text}");
 
-    let (_, metrics) = cluster.agents[0].metrics("text/plain").unwrap();
-    for line in [
-        "sextant_agent_ndp_entries 2",
-        "sextant_agent_ndp_groups 2",
-        "sextant_agent_ndp_answers_total{kind=\"dad\"} 0",
-        "sextant_agent_ndp_refused_total{reason=\"limit\"} 0",
-    ] {
-        assert!(metrics.lines().any(|it| it == line), "{line}: {metrics}");
-    }
-    for some in ["ndp_advertised_total ", "ndp_refused_total{reason=\"kernel\"} "] {
-        let name = format!("sextant_agent_{some}");
-        let value = metrics
-            .lines()
-            .find_map(|line| line.strip_prefix(name.as_str()))
-            .unwrap_or_else(|| panic!("{metrics}"));
-        assert_ne!(value, "0", "{some}");
-    }
+    // The responder reports its counts once a second.
+    poll("metrics count them", 5 * SECONDS, || {
+        let (_, metrics) = cluster.agents[0].metrics("text/plain")?;
+        for line in [
+            "sextant_agent_ndp_entries 2",
+            "sextant_agent_ndp_groups 2",
+            "sextant_agent_ndp_answers_total{kind=\"dad\"} 0",
+            "sextant_agent_ndp_refused_total{reason=\"limit\"} 0",
+        ] {
+            anyhow::ensure!(metrics.lines().any(|it| it == line), "{line}: {metrics}");
+        }
+        for some in ["ndp_advertised_total ", "ndp_refused_total{reason=\"kernel\"} "] {
+            let name = format!("sextant_agent_{some}");
+            let value = metrics.lines().find_map(|line| line.strip_prefix(name.as_str()));
+            anyhow::ensure!(value.is_some_and(|it| it != "0"), "{some}{value:?}: {metrics}");
+        }
+        Ok(())
+    });
 }
 
 #[test]

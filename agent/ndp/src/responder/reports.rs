@@ -26,8 +26,9 @@ impl Responder {
         let Self { proxy, groups, .. } = self;
         let joined = every(changed.iter().map(|it| groups.set(*it, proxy.is_alive(*it))));
         self.retry_unless(joined);
-        let proxy = &self.proxy;
+        let (proxy, groups) = (&self.proxy, self.groups.len());
         self.known.send_if_modified(|known| {
+            known.groups = groups;
             let alive = known.alive.get_or_insert_default();
             changed.into_iter().filter(|it| alive.set(*it, proxy.is_alive(*it))).count() > 0
         });
@@ -36,8 +37,9 @@ impl Responder {
     fn report_all(&mut self) {
         let joined = self.join();
         self.retry_unless(joined);
-        let proxy = &self.proxy;
+        let (proxy, groups) = (&self.proxy, self.groups.len());
         self.known.send_if_modified(|known| {
+            known.groups = groups;
             let is_first = known.alive.is_none();
             known.alive.get_or_insert_default().replace(proxy.alive()) || is_first
         });
