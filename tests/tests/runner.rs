@@ -161,6 +161,44 @@ fn failures_are_counted_and_shown_again_at_the_end() {
     assert_eq!(run.text.matches("---- wrong ----\nreason\n").count(), 2, "{}", run.text);
 }
 
+/// An executable whose test fails the first time, or each time.
+fn fails(test: &str, each_time: bool) -> String {
+    let first = if each_time { "true".to_owned() } else { format!("mkdir $TREE/{test} 2>/dev/null") };
+    format!(
+        "if {first}; then
+             echo 'test room::{test} ... FAILED <0.100s>'; printf '\\nfailures:\\n\\n---- room::{test} ----\\nreason of {test}\\n'
+             echo 'test result: FAILED. 0 passed; 1 failed; 0 ignored'; exit 101
+         fi
+         echo \"got $*\"; echo 'test result: ok. 1 passed; 0 failed; 0 ignored'"
+    )
+}
+
+#[test]
+fn a_failed_test_runs_once_again_alone_and_is_named() {
+    let run = Tree::new(&[("hurried", &fails("hurried", false))]).run(&[]);
+    assert_eq!((run.code, run.last.as_str()), (Some(0), "3 passed, 0 failed"), "{}", run.text);
+    run.has("got -Z unstable-options --report-time --include-ignored --exact room::hurried\n");
+    run.has("Failed beside other tests, and passed alone: room::hurried\n");
+    assert_eq!(run.text.matches("reason of hurried").count(), 2, "{}", run.text);
+}
+
+#[test]
+fn a_test_that_fails_alone_too_has_failed() {
+    let tree = Tree::new(&[("hurried", &fails("hurried", false)), ("wrong", &fails("wrong", true))]);
+    let run = tree.run(&[]);
+    assert_eq!((run.code, run.last.as_str()), (Some(1), "3 passed, 1 failed"), "{}", run.text);
+    run.has("Failed beside other tests, and passed alone: room::hurried\n");
+    run.has_not("passed alone: room::wrong");
+}
+
+#[test]
+fn many_failed_tests_are_not_run_again() {
+    let tree = Tree::new(&[("one", &fails("one", false)), ("two", &fails("two", false))]);
+    let run = Run::of(&tree.command(&[]).env("SEXTANT_RUN_AGAIN", "1").output().unwrap());
+    assert_eq!((run.code, run.last.as_str()), (Some(1), "2 passed, 2 failed"), "{}", run.text);
+    run.has_not("passed alone");
+}
+
 #[test]
 fn a_name_and_flags_are_passed_to_each_executable() {
     let prints = "echo \"got $*\"; echo 'test result: ok. 1 passed; 0 failed'";
