@@ -135,8 +135,7 @@ impl NdpProxy {
         running.give();
         let ours = running.kept.entries().iter().filter(|it| it.is_ours());
         let adopted: BTreeSet<_> = ours.map(|it| it.addr).collect();
-        let responder = Responder::new(given_rx, known_tx, details, adopted).run();
-        // It answers while this waits for the kernel, too.
+        let responder = Responder::new(given_rx, known_tx, details, adopted).start()?;
         tokio::select! {
             () = responder => anyhow::bail!("the responder has ended"),
             ended = running.follow(&mut events, &mut standing) => match ended? {},

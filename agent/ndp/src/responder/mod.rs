@@ -11,7 +11,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, sleep_until},
 };
 
@@ -92,6 +92,21 @@ impl Responder {
             reported_at: now,
             report_at: Some(now),
         }
+    }
+
+    /// Runs on a thread of its own, so that nothing else that the agent does delays an answer. What is returned waits for its end.
+    ///
+    /// # Errors
+    /// If the kernel refuses a thread, or what it waits with.
+    pub fn start(self) -> io::Result<impl Future<Output = ()>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (ended, end) = oneshot::channel::<()>();
+        let work = move || {
+            let _ended = ended;
+            runtime.block_on(self.run());
+        };
+        std::thread::Builder::new().name("ndp".into()).spawn(work)?;
+        Ok(async { drop(end.await) })
     }
 
     /// Runs until the other end of what is given is gone.
