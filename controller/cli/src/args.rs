@@ -6,6 +6,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::BoolishValue
 use sextant_identity::{ControllerUrl, TlsKeys, TokenId};
 use sextant_proto::{NodeName, PoolName, Prefix, parse_duration};
 
+use crate::export::Format;
+
 /// Queries and controls a Sextant cluster, through its controllers
 #[derive(Debug, Parser)]
 #[command(
@@ -404,5 +406,21 @@ pub(crate) enum Route {
         /// Only the routes of this node
         #[arg(long, value_name = "NAME")]
         node: Option<NodeName>,
+    },
+    /// Write the routes that a router without an agent needs, as its own configuration
+    #[command(after_help = "Example:\n  sextant route export --format frr --since routes.before")]
+    Export {
+        /// The router's configuration
+        #[arg(long, value_name = "FORMAT", value_enum)]
+        format: Format,
+        /// Only what has changed since this whole export in the same format; for BIRD all routes, and the changes as comments
+        #[arg(long, value_name = "FILE")]
+        since: Option<PathBuf>,
+        /// A network of the router: only next hops in this prefix
+        #[arg(long, value_name = "PREFIX")]
+        via: Option<Prefix>,
+        /// Also a route for each pool that discards packets to prefixes that no host holds
+        #[arg(long)]
+        discard_pools: bool,
     },
 }

@@ -11,6 +11,7 @@
 mod answer;
 mod args;
 mod command;
+mod export;
 mod failure;
 mod json;
 mod link;

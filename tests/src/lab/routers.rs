@@ -29,6 +29,8 @@ pub struct Frr {
     pub zebra: Process,
     /// The BFD daemon, if the config uses BFD.
     pub bfdd: Option<Process>,
+    /// The daemon of static routes, if it was asked for.
+    pub staticd: Option<Process>,
     namespace: Namespace,
     dir: PathBuf,
 }
@@ -101,7 +103,18 @@ impl Namespace {
             None
         };
         let bgpd = self.frr_daemon("bgpd", &shown, &[])?;
-        Ok(Frr { bgpd, zebra, bfdd, namespace: self.clone(), dir })
+        Ok(Frr { bgpd, zebra, bfdd, staticd: None, namespace: self.clone(), dir })
+    }
+
+    /// As [`Namespace::frr`] with an empty config, and with staticd for static routes.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn frr_static(&self) -> anyhow::Result<Frr> {
+        let mut frr = self.frr_with("")?;
+        fs::write(frr.dir.join("staticd.conf"), "")?;
+        frr.staticd = Some(self.frr_daemon("staticd", &frr.dir.display().to_string(), &[])?);
+        Ok(frr)
     }
 
     fn frr_daemon(&self, daemon: &str, dir: &str, more: &[&str]) -> anyhow::Result<Process> {

@@ -98,8 +98,10 @@ const CONTROLLER: &[&str] = &[
     "main",
 ];
 
-const CLI: &[&str] =
-    &["failure", "answer", "link", "args", "troubles", "json", "text", "show", "progress", "command", "main"];
+const CLI: &[&str] = &[
+    "failure", "answer", "link", "export", "args", "troubles", "json", "text", "show", "progress", "command",
+    "main",
+];
 
 /// Each import of a package that runs upwards, and each module that has no place.
 fn upward(package: &str, order: &[&str]) -> Vec<String> {

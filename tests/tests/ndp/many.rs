@@ -169,7 +169,8 @@ fn cost_of_round(pid: u32, asker: &Asker, targets: &[Ipv6Addr]) -> (f64, f64) {
     asker.forget().unwrap();
     let share = spent.2 / idle.2;
     let read = spent.1.saturating_sub((idle.1 as f64 * share) as u64);
-    assert!(read < u64::from(ASKED), "{read} octets of files were read for {ASKED} solicitations");
+    // Meanwhile the sysctls of all ports may be compared with what they should be.
+    assert!(read < u64::from(ASKED) / 2, "files were read {read} times for {ASKED} solicitations");
     ((spent.0 - idle.0 * share) / f64::from(ASKED), idle.0 / idle.2)
 }
 
@@ -196,7 +197,7 @@ fn from(number: u32, asker: &Asker, target: Ipv6Addr) -> Solicitation {
     Solicitation::new([2, 0x55, 0, 0, high, low], asker.source, target)
 }
 
-/// The seconds of user time, and the octets that are read from files, during an action, and at least so long; and how long that was.
+/// The seconds of user time, and the reads of files, during an action, and at least so long; and how long that was.
 fn used(pid: u32, least: Duration, action: impl FnOnce()) -> (f64, u64, f64) {
     let (before, began) = (usage(pid), Instant::now());
     action();
@@ -205,11 +206,11 @@ fn used(pid: u32, least: Duration, action: impl FnOnce()) -> (f64, u64, f64) {
     (after.0 - before.0, after.1 - before.1, began.elapsed().as_secs_f64())
 }
 
-/// `utime` of proc_pid_stat(5), in ticks of 10 ms, and `rchar` of proc_pid_io(5).
+/// `utime` of proc_pid_stat(5), in ticks of 10 ms, and `syscr` of proc_pid_io(5).
 fn usage(pid: u32) -> (f64, u64) {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let ticks: f64 = stat.rsplit(") ").next().and_then(|it| it.split(' ').nth(11)).unwrap().parse().unwrap();
     let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
-    let read = io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap();
+    let read = io.lines().find_map(|line| line.strip_prefix("syscr: ")).unwrap().parse().unwrap();
     (ticks / 100.0, read)
 }

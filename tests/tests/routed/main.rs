@@ -5,6 +5,7 @@ mod bfd;
 mod bgp;
 mod ceased;
 mod collision;
+mod exported;
 mod handover;
 mod import;
 mod internal;

@@ -4,6 +4,7 @@ mod backup;
 mod drain;
 mod events;
 mod explain;
+mod export;
 mod forget;
 mod named;
 mod plan;
@@ -22,6 +23,7 @@ use sextant_proto::{BgpNeighbour, Containers, NodeName, Pool, PoolName, Prefix, 
 use crate::{
     answer::{Cluster, Node, PoolUse, Route},
     args::{self, Command, CommandLine, Output},
+    export::Wanted,
     failure::Failure,
     json,
     link::{EventFilter, Link},
@@ -42,6 +44,10 @@ pub(crate) async fn run(command_line: CommandLine) -> Result<(), Failure> {
         Command::Route(args::Route::List { node }) => {
             let routes = link.routes(node.as_ref()).await?;
             show::print(output, &Routes(routes))
+        }
+        Command::Route(args::Route::Export { format, since, via, discard_pools }) => {
+            let wanted = Wanted { via, discard_pools };
+            export::export(&mut link, output, format, since.as_deref(), wanted).await
         }
         Command::Bgp { node } => {
             let cluster = link.cluster().await?;

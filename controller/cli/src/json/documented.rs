@@ -12,6 +12,7 @@ use super::*;
 use crate::{
     answer::{self, sample},
     args::CommandLine,
+    export::{self, Changes, Wanted},
 };
 
 const PAGE: &str = include_str!("../../../../docs/json.md");
@@ -238,6 +239,10 @@ fn samples() -> Vec<(&'static str, Value)> {
         ),
     ];
     samples.extend(cluster.nodes.iter().map(|node| ("Node", value(Node::new(node, &cluster)))));
+    let (exported, _) =
+        export::routes(&sample::healthy(), Wanted { via: None, discard_pools: true }).unwrap();
+    let changes = Changes::between(&export::Routes::new(), &exported);
+    samples.push(("ExportedRoutes", value(ExportedRoutes::new(&exported, Some(&changes)))));
     samples.extend(sample::routes().iter().map(|route| ("Route", value(Route::from(route)))));
     samples
 }

@@ -36,7 +36,7 @@ pub(crate) use explained::Explained;
 pub(crate) use node::{BgpNeighbour, Node};
 pub(crate) use plan::Plan;
 pub(crate) use pool::{Pool, Reservation};
-pub(crate) use route::Route;
+pub(crate) use route::{ExportedRoutes, Route};
 pub(crate) use status::Status;
 pub(crate) use token::{Token, TokenCreated, TokenRevoked};
 pub(crate) use trace::Trace;

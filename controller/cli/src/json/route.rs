@@ -6,7 +6,10 @@ use serde::Serialize;
 use sextant_proto::{NodeName, Prefix};
 
 use super::filled;
-use crate::answer::{self, RouteState, Target};
+use crate::{
+    answer::{self, RouteState, Target},
+    export::{Changes, Routes, Towards},
+};
 
 /// A route that a node should have.
 #[derive(Debug, Serialize)]
@@ -37,6 +40,41 @@ impl<'a> From<&'a answer::Route> for Route<'a> {
             why: &route.why,
             state: route.state,
             error: filled(&route.error),
+        }
+    }
+}
+
+/// The routes of a router without an agent.
+#[derive(Debug, Serialize)]
+pub(crate) struct ExportedRoutes {
+    routes: Vec<ExportedRoute>,
+    added: Option<Vec<ExportedRoute>>,
+    removed: Option<Vec<ExportedRoute>>,
+}
+
+/// A route of a router without an agent.
+#[derive(Debug, Serialize)]
+pub(crate) struct ExportedRoute {
+    destination: Prefix,
+    next_hop: Option<Ipv6Addr>,
+}
+
+impl ExportedRoutes {
+    pub(crate) fn new(routes: &Routes, changes: Option<&Changes>) -> Self {
+        let one = |(destination, towards): (&Prefix, &Towards)| {
+            let next_hop = match towards {
+                Towards::Host(hop) => Some(*hop),
+                Towards::Discard => None,
+            };
+            ExportedRoute { destination: *destination, next_hop }
+        };
+        let some = |all: &Vec<(Prefix, Towards)>| {
+            all.iter().map(|(prefix, towards)| one((prefix, towards))).collect()
+        };
+        Self {
+            routes: routes.iter().map(one).collect(),
+            added: changes.map(|changes| some(&changes.added)),
+            removed: changes.map(|changes| some(&changes.removed)),
         }
     }
 }
