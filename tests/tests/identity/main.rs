@@ -7,6 +7,7 @@ mod bed;
 mod calls;
 mod client;
 mod floods;
+mod further;
 mod members;
 mod migration;
 mod own;

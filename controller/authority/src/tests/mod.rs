@@ -14,6 +14,9 @@ use tempfile::TempDir;
 use crate::{Authority, Directory, DirectoryError, Granted, Lifetime, Request, Signer};
 use sextant_receipts::{Content, Trust, issue};
 
+mod encrypted;
+mod further;
+
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn identity(name: &str) -> Identity {
