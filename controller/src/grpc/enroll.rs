@@ -102,7 +102,7 @@ fn of_former(
         |why: String| Status::permission_denied(format!("the former certificate is refused: {why}"));
     let holder =
         credentials.verify_former(&chain, SystemTime::now()).map_err(|error| refused(error.to_string()))?;
-    services.denials.check_certificate(node, &holder.serial)?;
+    services.denials.check_holder(&holder)?;
     let is_its = holder.identity.cluster == *credentials.cluster()
         && holder.identity.subject == Subject::Node(node.clone());
     if !is_its {

@@ -141,8 +141,9 @@ impl From<Denied> for Status {
 impl From<DenialError> for Status {
     fn from(error: DenialError) -> Self {
         let code = match &error {
-            DenialError::NotDenied(_) => Code::NotFound,
-            DenialError::Contended(_) => Code::Unavailable,
+            DenialError::NotDenied(_) | DenialError::MemberNotDenied(_) => Code::NotFound,
+            DenialError::TooMany(_) => Code::FailedPrecondition,
+            DenialError::Contended(_) | DenialError::MemberContended(_) => Code::Unavailable,
             DenialError::Registry(error) => code_of(error),
         };
         Status::new(code, error.to_string())

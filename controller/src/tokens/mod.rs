@@ -16,12 +16,12 @@ use crate::{
     audit::{Actor, Event, What},
     index::Index,
     keys::Keys,
-    records::Record,
+    records::{NodeIdentity, Record},
     registry::{Entry, Guard, KeyRange, Op, RegistryError, SharedRegistry, Txn},
 };
 
 pub use pattern::{NodePattern, PatternError};
-pub use record::{Decision, NodeIdentity, TokenRecord, Unusable, Use, Wish};
+pub use record::{Decision, TokenRecord, Unusable, Use, Wish};
 
 /// How often a change is tried against others: many hosts of a fleet may use one token at once.
 const ATTEMPTS: u32 = 64;

@@ -10,6 +10,7 @@ mod floods;
 mod further;
 mod members;
 mod migration;
+mod members_revoked;
 mod own;
 mod receipts;
 mod refusals;
