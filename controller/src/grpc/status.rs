@@ -7,6 +7,7 @@ use crate::{
     backup::{RestoreError, UploadError},
     claims::{AcceptError, ClaimError, DrainError, ForgetError, HolderError},
     denials::{DenialError, Denied},
+    kubernetes::ReviewError,
     limits::OverLimit,
     pools::PoolsError,
     registry::RegistryError,
@@ -147,6 +148,15 @@ impl From<DenialError> for Status {
             DenialError::Registry(error) => code_of(error),
         };
         Status::new(code, error.to_string())
+    }
+}
+
+impl From<ReviewError> for Status {
+    fn from(error: ReviewError) -> Self {
+        match &error {
+            ReviewError::Refused(_) => Status::permission_denied(error.to_string()),
+            ReviewError::Unavailable { .. } => Status::unavailable(error.to_string()),
+        }
     }
 }
 

@@ -246,6 +246,24 @@ impl Tokens {
         Err(TokensError::Contended)
     }
 
+    /// Notes that a host with this key has joined, for which others than a token vouch.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn joined(&self, node: &NodeName, key_hash: [u8; 32], by: &Actor) -> Result<(), TokensError> {
+        let identity = NodeIdentity { key_hash };
+        let note = Event::new(What::Joined).node(node).detail("service-account token".to_owned());
+        let ops =
+            vec![Op::put(self.keys.identity(node), identity.encode()), note.op(&self.keys, &by.naming(node))];
+        for _ in 0..ATTEMPTS {
+            let txn = Txn { guards: Vec::new(), ops: ops.clone() };
+            if self.index.commit(&self.registry, txn).await?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(TokensError::Contended)
+    }
+
     /// Checks that the host with this key is the one that joined last as `node`. Where the store does not know, after a loss or a
     /// restore, it may be.
     ///

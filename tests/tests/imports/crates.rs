@@ -19,6 +19,8 @@ const EDGES: &[(&str, &str)] = &[
     ("toml_edit", "agent/docker-setup/src/agent_toml.rs"),
     ("axum", "agent/ipam/src/server.rs"),
     ("listenfd", "agent/ipam/src/server.rs"),
+    ("hyper", "controller/src/kubernetes"),
+    ("hyper", "controller/src/settings/kubernetes.rs"),
     ("pkcs8", "controller/authority/src/encrypted.rs"),
     ("rustls", "proto/identity/src"),
     ("rcgen", "controller/authority/src"),
