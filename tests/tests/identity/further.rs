@@ -36,7 +36,7 @@ fn a_further_controller_is_certified_by_the_encrypted_root_and_keeps_its_key() {
             .run(&[&["sign", &csr, "--root-key", &backup], more].concat())
             .map_err(|error| format!("{error:#}"))
     };
-    // Without a terminal, nothing is signed that nobody has compared.
+    // Without a terminal, nothing is signed without a comparison.
     let error = sign(&["--passphrase-file", &good]).unwrap_err();
     let fingerprint = error.split("--fingerprint ").nth(1).unwrap()[..64].to_owned();
     assert!(error.contains("spiffe://default/controller/c2"), "{error}");
