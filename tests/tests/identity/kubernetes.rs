@@ -264,6 +264,6 @@ fn an_api_server_that_does_not_answer_is_named_and_asked_again() {
     poll("refused", 20 * SECONDS, || {
         let joined = it.join(1, "right-h2");
         let is_named = joined.text.contains("takes no service-account tokens");
-        if !joined.is_done && is_named { Ok(()) } else { Err(joined) }
+        if !joined.is_done && is_named { Ok(()) } else { Err(joined.text) }
     });
 }
