@@ -29,9 +29,7 @@ pub(crate) async fn access(settings: Settings, controllers: &Controllers) -> any
     let own = match &settings.tls {
         None => return Ok(Access { dial: Arc::new(Tcp), certificate: None, settings }),
         Some(Tls::Files(_)) => None,
-        Some(Tls::Joined { state_dir, token_file }) => {
-            Some(join::joined(&settings, state_dir, token_file.as_ref()).await?)
-        }
+        Some(Tls::Joined { state_dir, files }) => Some(join::joined(&settings, state_dir, files).await?),
     };
     let paths = match (&settings.tls, &own) {
         (Some(Tls::Files(paths)), _) => paths.clone(),

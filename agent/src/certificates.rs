@@ -209,6 +209,8 @@ mod tests {
             serial: "1".to_owned(),
             begins: at(begins),
             ends: at(ends),
+            key_hash: [0; 32],
+            issuers: Vec::new(),
         }
     }
 

@@ -9,33 +9,33 @@ use std::{
 
 use anyhow::Context;
 use sextant_daemon::systemd;
-use sextant_identity::{Credentials, JoinToken};
-use sextant_join::{Directory, JoinError, enroll};
+use sextant_identity::{Credentials, Fingerprint, JoinToken, files};
+use sextant_join::{Credential, Directory, Hidden, JoinError, enroll};
 use sextant_streams::Printer;
 
-use crate::settings::{Settings, Tls};
+use crate::settings::{JoinFiles, Settings, Tls};
 
 /// How long to wait before the next attempt at the first start.
 const RETRY: Duration = Duration::from_secs(5);
 /// By how much each attempt extends systemd's start time-out.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// The most octets that are read for a token.
-const MOST: u64 = 4096;
+const MOST: u64 = 16 << 10;
 
 /// Gets the certificate for the token in `token_file`, or else on standard input.
 ///
 /// # Errors
 /// If there is no token, or no certificate for it.
 pub async fn run(settings: &Settings, token_file: Option<&Path>) -> anyhow::Result<()> {
-    let Some(Tls::Joined { state_dir, .. }) = &settings.tls else {
+    let Some(Tls::Joined { state_dir, files }) = &settings.tls else {
         anyhow::bail!("join needs controllers at https://HOST:PORT, and no --tls-cert");
     };
     let token = match token_file {
-        Some(path) => read_token(path)?,
+        Some(path) => files.of(path.to_owned()).credential()?,
         None => {
             let mut text = String::new();
             std::io::stdin().take(MOST).read_to_string(&mut text).context("standard input")?;
-            text.parse::<JoinToken>().context("standard input")?
+            files.parse(&text).context("standard input")?
         }
     };
     let directory = Directory::of(state_dir);
@@ -57,13 +57,13 @@ pub async fn run(settings: &Settings, token_file: Option<&Path>) -> anyhow::Resu
 pub(crate) async fn joined(
     settings: &Settings,
     state_dir: &Path,
-    token_file: Option<&PathBuf>,
+    files: &JoinFiles,
 ) -> anyhow::Result<Directory> {
     let directory = Directory::of(state_dir);
     if directory.has_joined() {
         return Ok(directory);
     }
-    let path = token_file.with_context(|| {
+    files.token.as_ref().with_context(|| {
         format!(
             "this node has no certificate for {}; join with a token (sextant token create --node {} | sextant-agent join), or set \
              --join-token-file, or --tls-ca, --tls-cert and --tls-key",
@@ -72,10 +72,11 @@ pub(crate) async fn joined(
     })?;
     let mut logged = false;
     loop {
-        let token = read_token(path)?;
-        match enroll(&directory, &settings.controllers, &settings.node, &token).await {
+        // Read anew each time: Kubernetes replaces the token of a service account before it ends.
+        let credential = files.credential()?;
+        match enroll(&directory, &settings.controllers, &settings.node, &credential).await {
             Ok(()) => {
-                tracing::info!(node = %settings.node, token = %token.id, "joined: certificate received for the join token");
+                tracing::info!(node = %settings.node, by = kind(&credential), "joined: certificate received");
                 return Ok(directory);
             }
             Err(error @ JoinError::Unavailable { .. }) => {
@@ -91,7 +92,54 @@ pub(crate) async fn joined(
     }
 }
 
-fn read_token(path: &Path) -> anyhow::Result<JoinToken> {
-    let named = || format!("join token {}", path.display());
-    fs::read_to_string(path).with_context(named)?.parse().with_context(named)
+fn kind(credential: &Credential) -> String {
+    match credential {
+        Credential::Token(token) => format!("join token {}", token.id),
+        Credential::ServiceAccount { .. } => "service-account token".to_owned(),
+    }
+}
+
+impl JoinFiles {
+    /// The same with this token.
+    fn of(&self, token: PathBuf) -> Self {
+        Self { token: Some(token), ca: self.ca.clone() }
+    }
+
+    /// What the host shows.
+    fn credential(&self) -> anyhow::Result<Credential> {
+        let path = self.token.as_deref().unwrap_or(Path::new(""));
+        let named = || format!("join token {}", path.display());
+        self.parse(&fs::read_to_string(path).with_context(named)?).with_context(named)
+    }
+
+    /// With the roots of a file the text is a token of a service account, which does not name the cluster; otherwise a join token.
+    fn parse(&self, text: &str) -> anyhow::Result<Credential> {
+        let Some(ca) = &self.ca else {
+            let parsed = text.parse::<JoinToken>();
+            return Ok(Credential::Token(
+                parsed.context("a token of a service account needs --join-ca-file")?,
+            ));
+        };
+        let roots = files::read_certificates(ca)?.iter().map(|root| Fingerprint::of(root)).collect();
+        anyhow::ensure!(!text.trim().is_empty(), "the file is empty");
+        Ok(Credential::ServiceAccount { token: Hidden(text.trim().to_owned()), roots })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_of_a_service_account_needs_the_roots_of_the_cluster() {
+        let files = JoinFiles { token: Some("/t".into()), ca: None };
+        let error = format!("{:#}", files.parse("eyJhbGciOi.J9.x").unwrap_err());
+        assert!(
+            error.starts_with("a token of a service account needs --join-ca-file: this is no join token"),
+            "{error}"
+        );
+        assert!(!error.contains("eyJ"), "{error}");
+        let missing = JoinFiles { ca: Some("/no/such/file".into()), ..files };
+        assert!(format!("{:#}", missing.parse("eyJhbGciOi.J9.x").unwrap_err()).contains("/no/such/file"));
+    }
 }

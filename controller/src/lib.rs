@@ -25,6 +25,7 @@ pub mod grpc;
 pub mod health;
 pub mod index;
 pub mod keys;
+pub mod kubernetes;
 pub mod limits;
 pub mod lineage;
 mod metrics;

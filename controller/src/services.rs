@@ -13,6 +13,7 @@ use crate::{
     health::Health,
     index::Index,
     keys::Keys,
+    kubernetes::Reviews,
     limits::Usage,
     pools::Pools,
     questions::Questions,
@@ -44,6 +45,8 @@ pub struct Services {
     pub reservations: Reservations,
     /// Join tokens.
     pub tokens: Tokens,
+    /// Reviews of service-account tokens, where Kubernetes vouches for hosts.
+    pub reviews: Option<Reviews>,
     /// The cluster's own authority, if there is one.
     pub authority: Option<Authority>,
     /// Receipts of claims.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sextant_identity::{ControllerUrl, Dial, JoinToken, TlsDial};
+use sextant_identity::{ControllerUrl, Dial};
 use sextant_proto::{
     NodeName,
     v1::{self, agent_service_client::AgentServiceClient, enroll_request::Proof},
@@ -10,6 +10,7 @@ use sextant_proto::{
 use tonic::{Code, Status, transport::Channel};
 
 use crate::{
+    credential::Credential,
     directory::{Directory, DirectoryError, Wish},
     key::NodeKey,
 };
@@ -41,8 +42,8 @@ pub enum JoinError {
     Directory(#[from] DirectoryError),
 }
 
-/// Gets the first certificate of `node` for a join token, from the first controller that answers. Nothing is sent to one whose
-/// chain does not end in the token's root.
+/// Gets the first certificate of `node` for a join token or the like, from the first controller that answers. Nothing is sent to one
+/// whose chain does not end in a root that it is for.
 ///
 /// # Errors
 /// If no controller gives one.
@@ -50,16 +51,16 @@ pub async fn enroll(
     directory: &Directory,
     controllers: &[ControllerUrl],
     node: &NodeName,
-    token: &JoinToken,
+    credential: &Credential,
 ) -> Result<(), JoinError> {
     let key = directory.key()?;
-    let dial = TlsDial::by_root(token.root)
+    let dial = credential
+        .dial()
         .map_err(|error| JoinError::Unavailable { controller: "all".into(), why: error.to_string() })?;
-    let proof = v1::TokenProof { id: token.id.to_string(), secret: token.secret.octets().to_vec().into() };
     let request = v1::EnrollRequest {
         node: node.to_string(),
         request: request(&key)?.into(),
-        proof: Some(Proof::Token(proof)),
+        proof: Some(credential.proof()),
     };
     let call = |mut client: Client| {
         let request = request.clone();
@@ -67,7 +68,7 @@ pub async fn enroll(
     };
     let v1::EnrollResponse { certificate, pool, host_len } = first(controllers, &dial, call).await?;
     let v1::NodeCertificate { chain, roots } = certificate.unwrap_or_default();
-    directory.keep(node, &key, &chain, &roots, Some(token.root))?;
+    directory.keep(node, &key, &chain, &roots, credential.roots())?;
     Ok(directory.keep_wish(&Wish { pool, host_len })?)
 }
 
@@ -89,7 +90,7 @@ pub async fn renew(
     };
     let v1::RenewResponse { certificate } = first(controllers, dial, call).await?;
     let v1::NodeCertificate { chain, roots } = certificate.unwrap_or_default();
-    Ok(directory.keep(node, &key, &chain, &roots, None)?)
+    Ok(directory.keep(node, &key, &chain, &roots, &[])?)
 }
 
 /// Replaces a certificate that has ended: over connections that show none, with the former one in the request.
@@ -115,7 +116,7 @@ pub async fn return_with(
     };
     let v1::EnrollResponse { certificate, .. } = first(controllers, anonymous, call).await?;
     let v1::NodeCertificate { chain, roots } = certificate.unwrap_or_default();
-    Ok(directory.keep(node, &key, &chain, &roots, None)?)
+    Ok(directory.keep(node, &key, &chain, &roots, &[])?)
 }
 
 type Client = AgentServiceClient<Channel>;

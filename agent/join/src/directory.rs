@@ -108,14 +108,14 @@ impl Directory {
     }
 
     /// Keeps a certificate of `node` for this key, in PEM with its intermediates, and the roots. The certificate was asked for over a
-    /// connection to a controller that is trusted.
+    /// connection to a controller that is trusted; if roots are known, by one of them.
     pub(crate) fn keep(
         &self,
         node: &NodeName,
         key: &NodeKey,
         chain: &str,
         roots: &str,
-        token_root: Option<Fingerprint>,
+        known: &[Fingerprint],
     ) -> Result<(), DirectoryError> {
         let unusable = |why: &str| DirectoryError::Answer(why.to_owned());
         let own = parsed(chain)?.swap_remove(0);
@@ -127,7 +127,7 @@ impl Directory {
             return Err(unusable("the certificate is of another key"));
         }
         let trusted = parsed(roots)?;
-        if token_root.is_some_and(|root| !trusted.iter().any(|it| Fingerprint::of(it) == root)) {
+        if !known.is_empty() && !trusted.iter().any(|it| known.contains(&Fingerprint::of(it))) {
             return Err(unusable("the root of the join token is not among the roots"));
         }
         // The roots first: certificates of a new one are trusted from then on.
@@ -218,7 +218,7 @@ mod tests {
         let key = directory.key().unwrap();
         let node = "h1".parse().unwrap();
         let own = key.self_signed("spiffe://default/node/h1");
-        let keep = |chain: &str, root| directory.keep(&node, &key, chain, &own, root);
+        let keep = |chain: &str, root: &[Fingerprint]| directory.keep(&node, &key, chain, &own, root);
         let other = NodeKey::generate().unwrap();
         for (chain, why) in [
             ("", "it has no certificate in PEM"),
@@ -228,13 +228,13 @@ mod tests {
             ),
             (other.self_signed("spiffe://default/node/h1").as_str(), "the certificate is of another key"),
         ] {
-            let error = keep(chain, None).unwrap_err().to_string();
+            let error = keep(chain, &[]).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         }
-        let error = keep(&own, Some(Fingerprint::of(b"root"))).unwrap_err().to_string();
+        let error = keep(&own, &[Fingerprint::of(b"root")]).unwrap_err().to_string();
         assert!(error.contains("the root of the join token is not among the roots"), "{error}");
         assert!(!directory.has_joined());
-        keep(&own, None).unwrap();
+        keep(&own, &[]).unwrap();
         assert!(directory.has_joined());
     }
 }

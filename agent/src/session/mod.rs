@@ -17,6 +17,7 @@ mod missing;
 mod picture;
 mod protocol;
 mod questions;
+mod refresh;
 mod reporters;
 mod shutdown;
 mod stream;

@@ -1,6 +1,6 @@
 //! Follows one stream: applies received messages to the view, and sends the agent's messages.
 
-use std::{collections::VecDeque, convert::Infallible, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
 use futures::{
     FutureExt, StreamExt,
@@ -15,6 +15,7 @@ use super::{
     Answer, Ended, Question, Session,
     link::{ClaimOutcome, Incoming, Link, LinkError, SyncStream},
     protocol::{Effect, Lost, Message, Protocol},
+    refresh::Refresh,
     wishes::{Wish, wishes},
 };
 use crate::{deadline, engine::Announcement, settings::Role};
@@ -22,10 +23,6 @@ use crate::{deadline, engine::Announcement, settings::Role};
 /// The defaults until the controller's welcome.
 const KEEPALIVE: Duration = Duration::from_secs(3);
 const SILENCE: Duration = Duration::from_secs(9);
-
-/// The interval at which a connected agent asks for the receipts of its claims again: controllers that have another root sign others.
-/// It is less than the lifetime of a certificate, which a change of the root waits for.
-const RECEIPTS: Duration = Duration::from_secs(8 * 3600);
 
 /// The maximum number of questions that are answered at once.
 const MAX_QUESTIONS: usize = 8;
@@ -40,9 +37,7 @@ struct Following<'a> {
     protocol: Protocol,
     settling: Settling,
     claiming: Option<(Wish, Claiming)>,
-    /// The held claims whose receipts are to be asked for.
-    receipts: VecDeque<Wish>,
-    receipts_due: tokio::time::Interval,
+    receipts: Refresh,
     answering: Answering,
     keepalive: tokio::time::Interval,
     silence: Duration,
@@ -64,8 +59,7 @@ impl Session {
             protocol: Protocol::new(self.identity.node.clone(), &claims),
             settling: None.into(),
             claiming: None,
-            receipts: VecDeque::new(),
-            receipts_due: ticker(RECEIPTS),
+            receipts: Refresh::new(),
             answering: Answering::new(),
             keepalive: ticker(KEEPALIVE),
             silence: SILENCE,
@@ -103,10 +97,9 @@ impl Session {
                 self.ask(next, following);
                 Ok(())
             }
-            _ = following.receipts_due.tick(), if following.claiming.is_none() => {
-                let held = wishes(&self.settings.pools, self.settings.host_len, self.held.claims());
-                following.receipts = held.into_iter().filter(|wish| wish.held.is_some()).collect();
-                let next = following.receipts.pop_front();
+            () = following.receipts.due(), if following.claiming.is_none() => {
+                let all = wishes(&self.settings.pools, self.settings.host_len, self.held.claims());
+                let next = following.receipts.begin(all);
                 self.ask(next, following);
                 Ok(())
             }
@@ -213,7 +206,7 @@ impl Session {
             }
             Err(error) => self.missing.failed(wish.clone(), &error),
         }
-        let next = following.receipts.pop_front();
+        let next = following.receipts.next();
         self.ask(next, following);
         self.reporting.set_missing(self.missing.findings());
         let now = self.confirmed();

@@ -10,8 +10,8 @@ use sextant_ndp::proxy::Source;
 use sextant_proto::{link_name_octets, link_name_text};
 
 use super::{
-    CommandLine, ControllerUrl, DEFAULT_CONFIG, DEFAULT_STATE_DIR, DockerSettings, MAIN_TABLE, Role,
-    Settings, Tls, Topology, docker, host_name, keys::Keys, tls,
+    CommandLine, ControllerUrl, DEFAULT_CONFIG, DEFAULT_STATE_DIR, DockerSettings, JoinFiles, MAIN_TABLE,
+    Role, Settings, Tls, Topology, docker, host_name, keys::Keys, tls,
 };
 
 /// The settings that refer to a host, or that a claim may contradict: all settings for checks of a host.
@@ -55,7 +55,8 @@ impl CommandLine {
         let docker = docker::bridge_and_docker(&keys).ok().and_then(|(_, docker)| docker);
         let state_dir = keys.state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into());
         let urls = keys.controller.unwrap_or_default();
-        let tls = tls::tls(keys.tls, keys.join_token_file, &urls, &state_dir).ok().flatten();
+        let join = JoinFiles { token: keys.join_token_file, ca: keys.join_ca_file };
+        let tls = tls::tls(keys.tls, join, &urls, &state_dir).ok().flatten();
         Ok(HostSettings {
             tls,
             node: keys.node.unwrap_or_else(host_name),

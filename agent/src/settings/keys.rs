@@ -68,6 +68,10 @@ pub(super) struct Keys {
     #[arg(long, env = "SEXTANT_JOIN_TOKEN_FILE", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) join_token_file: Option<PathBuf>,
+    /// Certificates of the cluster's roots (PEM), where --join-token-file is the projected token of a service account in Kubernetes
+    #[arg(long, env = "SEXTANT_JOIN_CA_FILE", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) join_ca_file: Option<PathBuf>,
     #[command(flatten)]
     pub(super) tls: TlsKeys,
     #[command(flatten)]

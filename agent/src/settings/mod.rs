@@ -41,7 +41,7 @@ pub use routes::RouteSettings;
 use routes::route_settings;
 pub use setup::DockerSetup;
 pub use sextant_identity::ControllerUrl;
-pub use tls::Tls;
+pub use tls::{JoinFiles, Tls};
 pub use topology::{Direct, NextHopKind, OffLink, Role, Topology};
 
 /// The default config file.
@@ -172,7 +172,8 @@ impl CommandLine {
         }
         let (urls, insecure) = (keys.controller.unwrap_or_default(), keys.insecure.unwrap_or(false));
         let state_dir = keys.state_dir.unwrap_or_else(|| DEFAULT_STATE_DIR.into());
-        let tls = tls::tls(keys.tls, keys.join_token_file, &urls, &state_dir)?;
+        let join = JoinFiles { token: keys.join_token_file, ca: keys.join_ca_file };
+        let tls = tls::tls(keys.tls, join, &urls, &state_dir)?;
         Ok(Settings {
             controllers: controllers(&urls, tls.is_some(), insecure)?,
             insecure,
@@ -282,9 +283,12 @@ pub(crate) mod tests {
             let args = [&args[..], &["--state-dir", "/s"], more].concat();
             CommandLine::try_parse_from(args).unwrap().settings()
         };
-        let joined = |token_file| Some(Tls::Joined { state_dir: "/s".into(), token_file });
-        assert_eq!(over_tls(&[]).unwrap().tls, joined(None));
-        assert_eq!(over_tls(&["--join-token-file", "/t"]).unwrap().tls, joined(Some("/t".into())));
+        let joined = |token, ca| Some(Tls::Joined { state_dir: "/s".into(), files: JoinFiles { token, ca } });
+        assert_eq!(over_tls(&[]).unwrap().tls, joined(None, None));
+        let token = ["--join-token-file", "/t"];
+        assert_eq!(over_tls(&token).unwrap().tls, joined(Some("/t".into()), None));
+        let account = [&token[..], &["--join-ca-file", "/c"]].concat();
+        assert_eq!(over_tls(&account).unwrap().tls, joined(Some("/t".into()), Some("/c".into())));
         let files = ["--tls-ca", "/ca", "--tls-cert", "/cert", "--tls-key", "/key"];
         assert!(matches!(over_tls(&files).unwrap().tls, Some(Tls::Files(_))));
         let both = over_tls(&[&files[..], &["--join-token-file", "/t"]].concat()).unwrap_err().to_string();

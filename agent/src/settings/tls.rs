@@ -16,9 +16,18 @@ pub enum Tls {
     Joined {
         /// The agent's state directory.
         state_dir: PathBuf,
-        /// The file with the token, for a host that has no certificate yet.
-        token_file: Option<PathBuf>,
+        /// For a host that has no certificate yet.
+        files: JoinFiles,
     },
+}
+
+/// The files of a host that joins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JoinFiles {
+    /// The token.
+    pub token: Option<PathBuf>,
+    /// The roots of the cluster, where the token is of a service account in Kubernetes.
+    pub ca: Option<PathBuf>,
 }
 
 impl Tls {
@@ -34,13 +43,13 @@ impl Tls {
 /// TLS is spoken with the files that are set, or else, with `https` controllers, with those in the state directory.
 pub(super) fn tls(
     keys: TlsKeys,
-    token_file: Option<PathBuf>,
+    join: JoinFiles,
     urls: &[String],
     state_dir: &Path,
 ) -> Result<Option<Tls>, Invalid> {
     let is_secure = |url: &String| url.parse::<ControllerUrl>().is_ok_and(|url| url.is_secure());
     let secure = urls.iter().any(is_secure);
-    match (keys.paths()?, token_file) {
+    match (keys.paths()?, join.token.clone()) {
         (Some(files), Some(token)) => {
             let fix = format!(
                 "is for a host without a certificate; remove it, or --tls-cert {:?}",
@@ -54,6 +63,6 @@ pub(super) fn tls(
             &token.display(),
             &"needs TLS: write --controller as https://HOST:PORT",
         )),
-        (None, token_file) => Ok(secure.then(|| Tls::Joined { state_dir: state_dir.to_owned(), token_file })),
+        (None, _) => Ok(secure.then(|| Tls::Joined { state_dir: state_dir.to_owned(), files: join })),
     }
 }

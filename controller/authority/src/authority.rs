@@ -14,8 +14,9 @@ use sextant_identity::{FileError, Fingerprint, Identity, Material, Source, Stamp
 use sextant_proto::NodeName;
 
 use crate::{
-    certify::{self, CertifyError, Lifetime, Request, Validity},
+    certify::{self, CertifyError, Lifetime, Validity},
     directory::{Directory, DirectoryError, Issuing},
+    request::Request,
     signer::Signer,
 };
 
@@ -151,7 +152,7 @@ impl Issuing {
             let (days, controller) = (left.as_secs() / 86_400, &self.identity.subject);
             tracing::warn!(
                 %controller, days,
-                "issuing certificate ends soon; make another where the root's key is: sextant-controller pki controller NAME"
+                "issuing certificate ends soon; make another: sextant-controller pki request NAME"
             );
         }
     }

@@ -3,13 +3,14 @@
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
-    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
-    SerialNumber,
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use sextant_identity::{Identity, Role, SignerName, Subject, signer::DOCUMENT_SIGNING};
 use sextant_proto::{NodeName, PoolName};
+
+use crate::request::Request;
 
 /// How far clocks may differ: a certificate is valid from so long before it is made.
 const CLOCK_SKEW: Duration = Duration::from_secs(300);
@@ -27,6 +28,11 @@ pub enum CertifyError {
     /// The request of a certificate is none, or not signed by its key.
     #[error("the certificate signing request is unusable: {0}")]
     Request(rcgen::Error),
+    /// The name in the request of a controller.
+    #[error(
+        "the certificate signing request names no controller of a cluster: {0}; make it with: sextant-controller pki request NAME"
+    )]
+    Name(String),
     /// The certificate cannot be made.
     #[error("the certificate cannot be made: {0}")]
     Certificate(#[from] rcgen::Error),
@@ -34,7 +40,7 @@ pub enum CertifyError {
     #[error("the system has no random numbers")]
     Random,
     /// The issuer has ended.
-    #[error("the issuing certificate of {0} has ended; make another: sextant-controller pki controller {0}")]
+    #[error("the issuing certificate of {0} has ended; make another: sextant-controller pki request {0}")]
     IssuerEnded(NodeName),
 }
 
@@ -55,26 +61,6 @@ impl Default for Lifetime {
     }
 }
 
-/// A request of a certificate, signed by its own key. The names in it do not count.
-#[derive(Debug)]
-pub struct Request(CertificateSigningRequestParams);
-
-impl Request {
-    /// The request with this DER encoding.
-    ///
-    /// # Errors
-    /// If it is none, or is not signed by its key.
-    pub fn from_der(der: &[u8]) -> Result<Self, CertifyError> {
-        let parsed = CertificateSigningRequestParams::from_der(&der.into()).map_err(CertifyError::Request)?;
-        Ok(Self(parsed))
-    }
-
-    /// Its public key (SubjectPublicKeyInfo).
-    pub fn public_key(&self) -> Vec<u8> {
-        self.0.public_key.subject_public_key_info()
-    }
-}
-
 /// The certificate of a root, in PEM.
 pub(crate) fn root(cluster: &PoolName, key: &KeyPair, now: SystemTime) -> Result<String, CertifyError> {
     let mut params = authority(&format!("Sextant root of {cluster}"), key, now, ROOT)?;
@@ -85,7 +71,7 @@ pub(crate) fn root(cluster: &PoolName, key: &KeyPair, now: SystemTime) -> Result
 /// The issuing certificate of a controller, in PEM.
 pub(crate) fn issuing(
     identity: &Identity,
-    key: &KeyPair,
+    key: &impl PublicKeyData,
     root: &Issuer<'_, KeyPair>,
     now: SystemTime,
 ) -> Result<String, CertifyError> {
@@ -118,7 +104,7 @@ pub(crate) fn requested(
     issuer: &Issuer<'_, KeyPair>,
     validity: Validity,
 ) -> Result<Certificate, CertifyError> {
-    member(identity, &request.0.public_key, issuer, validity)
+    member(identity, request.key(), issuer, validity)
 }
 
 /// The certificate of a person.
@@ -210,7 +196,7 @@ fn leaf(
 /// An authority's certificate. Certificates are found by the name of their authority, so that each has another one.
 fn authority(
     name: &str,
-    key: &KeyPair,
+    key: &impl PublicKeyData,
     now: SystemTime,
     lifetime: Duration,
 ) -> Result<CertificateParams, CertifyError> {
@@ -223,7 +209,7 @@ fn authority(
 }
 
 /// A certificate with this common name, and a random serial number.
-fn named(name: &str) -> Result<CertificateParams, CertifyError> {
+pub(crate) fn named(name: &str) -> Result<CertificateParams, CertifyError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
@@ -239,6 +225,6 @@ fn serial() -> Result<SerialNumber, CertifyError> {
     Ok(SerialNumber::from_slice(&octets))
 }
 
-fn uri(identity: &Identity) -> Result<SanType, CertifyError> {
+pub(crate) fn uri(identity: &Identity) -> Result<SanType, CertifyError> {
     Ok(SanType::URI(identity.to_string().try_into()?))
 }

@@ -17,11 +17,16 @@ use sextant_proto::NodeName;
 use crate::{
     certify::{self, CertifyError, Validity},
     file::{Readers, make_directory, write_new},
+    root_key::RootKey,
 };
 
 /// A directory of an authority's files.
 #[derive(Debug, Clone)]
-pub struct Directory(PathBuf);
+pub struct Directory {
+    path: PathBuf,
+    /// The key of the root, if it is elsewhere.
+    root_key: Option<RootKey>,
+}
 
 /// A file, and whether it is new.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,37 +77,78 @@ pub enum DirectoryError {
     /// A certificate that is there already.
     #[error("{0:?} exists; give another name, or remove the file")]
     Exists(PathBuf),
+    /// The key of the root is encrypted.
+    #[error("{0:?} is encrypted; give the file of its passphrase with --passphrase-file")]
+    Encrypted(PathBuf),
+    /// Another passphrase.
+    #[error(
+        "{0:?}: the passphrase is wrong, or the file is damaged; give the passphrase that the backup was made with"
+    )]
+    Passphrase(PathBuf),
+    /// The key of the root cannot be encrypted.
+    #[error("the key of the root cannot be encrypted: {0}")]
+    Encrypt(String),
+    /// A request of a controller of another cluster.
+    #[error(
+        "the request is of {found}, and not of a controller of cluster {wanted}; set --cluster to the cluster of the root"
+    )]
+    Cluster {
+        /// The name in the request.
+        found: String,
+        /// The cluster.
+        wanted: String,
+    },
+    /// The answer to a request is none.
+    #[error(
+        "the file has no issuing certificate of a controller with the root after it; give the file that `sextant-controller pki sign` has made"
+    )]
+    Answer,
+    /// The answer is certified by another root.
+    #[error(
+        "the issuing certificate is not certified by the root: {0}; give the file that `sextant-controller pki sign` has made for this cluster"
+    )]
+    Uncertified(String),
 }
 
 impl Directory {
     /// At this path.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+        Self { path: path.into(), root_key: None }
+    }
+
+    /// The same, with the key of the root in another file.
+    pub fn with_root_key(self, key: RootKey) -> Self {
+        Self { root_key: Some(key), ..self }
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// The certificates of the roots; several while one is replaced.
     pub fn root(&self) -> PathBuf {
-        self.0.join("root.pem")
+        self.path.join("root.pem")
     }
 
     /// The key of the root.
     pub fn root_key(&self) -> PathBuf {
-        self.0.join("root.key")
+        self.path.join("root.key")
     }
 
     /// The controller's issuing certificate.
     pub fn issuing(&self) -> PathBuf {
-        self.0.join("issuing.pem")
+        self.path.join("issuing.pem")
     }
 
     /// Its key.
     pub fn issuing_key(&self) -> PathBuf {
-        self.0.join("issuing.key")
+        self.path.join("issuing.key")
+    }
+
+    /// The request of an issuing certificate, of a further controller.
+    pub fn request_path(&self) -> PathBuf {
+        self.path.join("issuing.csr")
     }
 
     /// Makes the root and the issuing certificate of the first controller. Files that are there stay.
@@ -110,7 +156,7 @@ impl Directory {
     /// # Errors
     /// If a file cannot be made or used.
     pub fn init(&self, controller: &Identity, now: SystemTime) -> Result<Vec<Written>, DirectoryError> {
-        make_directory(&self.0).map_err(|source| write(&self.0, source))?;
+        make_directory(&self.path).map_err(|source| write(&self.path, source))?;
         let mut written = Vec::new();
         if !exists(&self.root())? {
             let key = self.key(&self.root_key(), &self.root(), &mut written)?;
@@ -133,7 +179,7 @@ impl Directory {
         now: SystemTime,
     ) -> Result<(Self, Vec<Written>), DirectoryError> {
         let (Subject::Node(name) | Subject::Controller(name) | Subject::Admin(name)) = &controller.subject;
-        let of = Self(self.0.join(name.as_str()));
+        let of = Self::new(self.path.join(name.as_str()));
         let roots = fs::read_to_string(self.root()).map_err(|source| write(&self.root(), source))?;
         if exists(&self.issuing())? {
             self.is_of_cluster(controller)?;
@@ -160,7 +206,7 @@ impl Directory {
         days: u32,
         now: SystemTime,
     ) -> Result<Vec<Written>, DirectoryError> {
-        let (path, key_path) = (self.0.join(format!("{name}.pem")), self.0.join(format!("{name}.key")));
+        let (path, key_path) = (self.path.join(format!("{name}.pem")), self.path.join(format!("{name}.key")));
         if let Some(path) = [&path, &key_path].into_iter().find(|path| path.exists()) {
             return Err(DirectoryError::Exists(path.clone()));
         }
@@ -199,7 +245,7 @@ impl Directory {
     }
 
     /// Refuses a controller of another cluster than that of the controller here.
-    fn is_of_cluster(&self, controller: &Identity) -> Result<(), DirectoryError> {
+    pub(crate) fn is_of_cluster(&self, controller: &Identity) -> Result<(), DirectoryError> {
         let here = self.opened()?.identity;
         if here.cluster == controller.cluster {
             return Ok(());
@@ -209,20 +255,28 @@ impl Directory {
     }
 
     /// The root, which certifies.
-    fn root_issuer(&self) -> Result<Issuer<'static, KeyPair>, DirectoryError> {
-        let key = read_key(&self.root_key(), &self.root())?;
-        let roots = files::read_certificates(&self.root())?;
-        let own = roots.into_iter().find(|root| is_of(root, &key));
-        let own = own.ok_or_else(|| DirectoryError::Key {
-            path: self.root_key(),
-            why: "it is of no certificate in root.pem".to_owned(),
-            beside: self.root(),
-        })?;
+    pub(crate) fn root_issuer(&self) -> Result<Issuer<'static, KeyPair>, DirectoryError> {
+        let (key, own) = self.key_of_root()?;
         Ok(Issuer::from_ca_cert_der(&own.into(), key).map_err(CertifyError::from)?)
     }
 
+    /// The key of the root, with its certificate in DER.
+    pub(crate) fn key_of_root(&self) -> Result<(KeyPair, Vec<u8>), DirectoryError> {
+        let here = || RootKey { path: self.root_key(), passphrase: None };
+        let from = self.root_key.clone().unwrap_or_else(here);
+        let key = from.read(&self.root())?;
+        let roots = files::read_certificates(&self.root())?;
+        let own = roots.into_iter().find(|root| is_of(root, &key));
+        let own = own.ok_or_else(|| DirectoryError::Key {
+            path: from.path,
+            why: "it is of no certificate in root.pem".to_owned(),
+            beside: self.root(),
+        })?;
+        Ok((key, own))
+    }
+
     /// The key in this file, which is made if it is not there.
-    fn key(
+    pub(crate) fn key(
         &self,
         path: &Path,
         certificate: &Path,
@@ -239,26 +293,13 @@ impl Directory {
 
     /// The issuing certificate of the controller here.
     pub(crate) fn opened(&self) -> Result<Issuing, DirectoryError> {
-        let roots = files::read_certificates(&self.root())?;
-        let issuing = files::read_certificates(&self.issuing())?.swap_remove(0);
-        let holder =
-            holder(&issuing).map_err(|source| FileError::Certificate { path: self.issuing(), source })?;
+        let (roots, issuing) = (self.read_text(&self.root())?, self.read_text(&self.issuing())?);
         let key = read_key(&self.issuing_key(), &self.issuing())?;
-        if !is_of(&issuing, &key) {
-            let why = "it is of another certificate".to_owned();
-            return Err(DirectoryError::Key { path: self.issuing_key(), why, beside: self.issuing() });
-        }
-        let issuer = Issuer::from_ca_cert_der(&issuing.as_slice().into(), key).map_err(CertifyError::from)?;
-        let read = |path: PathBuf| fs::read_to_string(&path).map_err(|source| write(&path, source));
-        Ok(Issuing {
-            identity: holder.identity,
-            ends: holder.ends,
-            issuer,
-            certificate: issuing,
-            pem: read(self.issuing())?,
-            roots,
-            roots_pem: read(self.root())?,
-        })
+        Issuing::new(&issuing, &roots, key, self)
+    }
+
+    pub(crate) fn read_text(&self, path: &Path) -> Result<String, DirectoryError> {
+        fs::read_to_string(path).map_err(|source| write(path, source))
     }
 }
 
@@ -275,6 +316,33 @@ pub(crate) struct Issuing {
     pub(crate) roots_pem: String,
 }
 
+impl Issuing {
+    /// From PEM texts, for the controller of this directory.
+    pub(crate) fn new(
+        pem: &str,
+        roots_pem: &str,
+        key: KeyPair,
+        of: &Directory,
+    ) -> Result<Self, DirectoryError> {
+        let parsed = |text: &str, path: PathBuf| {
+            let why = "no certificate in PEM".to_owned();
+            files::parse_certificates(text.as_bytes()).ok_or(FileError::Malformed { path, why })
+        };
+        let roots = parsed(roots_pem, of.root())?;
+        let certificate = parsed(pem, of.issuing())?.swap_remove(0);
+        let holder =
+            holder(&certificate).map_err(|source| FileError::Certificate { path: of.issuing(), source })?;
+        if !is_of(&certificate, &key) {
+            let why = "it is of another certificate".to_owned();
+            return Err(DirectoryError::Key { path: of.issuing_key(), why, beside: of.issuing() });
+        }
+        let issuer =
+            Issuer::from_ca_cert_der(&certificate.as_slice().into(), key).map_err(CertifyError::from)?;
+        let (pem, roots_pem) = (pem.to_owned(), roots_pem.to_owned());
+        Ok(Self { identity: holder.identity, ends: holder.ends, issuer, certificate, pem, roots, roots_pem })
+    }
+}
+
 pub(crate) fn read_key(path: &Path, certificate: &Path) -> Result<KeyPair, DirectoryError> {
     let wrong =
         |why: String| DirectoryError::Key { path: path.to_owned(), why, beside: certificate.to_owned() };
@@ -282,8 +350,8 @@ pub(crate) fn read_key(path: &Path, certificate: &Path) -> Result<KeyPair, Direc
         return Err(wrong("no such file".to_owned()));
     }
     let text = String::from_utf8(files::read_secret(path)?);
-    let text = text.map_err(|_| wrong("no private key in PEM".to_owned()))?;
-    KeyPair::from_pem(&text).map_err(|_| wrong("no private key in PEM".to_owned()))
+    let key = text.ok().and_then(|text| KeyPair::from_pem(&text).ok());
+    key.ok_or_else(|| wrong("no private key in PEM".to_owned()))
 }
 
 /// Whether the certificate, in DER, is of this key.
@@ -291,15 +359,15 @@ fn is_of(certificate: &[u8], key: &KeyPair) -> bool {
     certificate::public_key(certificate).is_ok_and(|found| found == key.subject_public_key_info())
 }
 
-fn exists(path: &Path) -> Result<bool, DirectoryError> {
+pub(crate) fn exists(path: &Path) -> Result<bool, DirectoryError> {
     path.try_exists().map_err(|source| write(path, source))
 }
 
-fn new(path: PathBuf, readers: Readers, text: &str) -> Result<Written, DirectoryError> {
+pub(crate) fn new(path: PathBuf, readers: Readers, text: &str) -> Result<Written, DirectoryError> {
     write_new(&path, readers, text).map_err(|source| write(&path, source))?;
     Ok(Written { path, is_new: true })
 }
 
-fn write(path: &Path, source: io::Error) -> DirectoryError {
+pub(crate) fn write(path: &Path, source: io::Error) -> DirectoryError {
     DirectoryError::Write { path: path.to_owned(), source }
 }

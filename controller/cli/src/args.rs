@@ -149,6 +149,9 @@ pub(crate) enum Command {
     /// Join tokens: each lets a host get the certificate of its node
     #[command(subcommand, after_help = "Example:\n  sextant token create --node h7")]
     Token(Token),
+    /// Revoke people and controllers; `sextant node revoke` does it for nodes
+    #[command(subcommand, after_help = "Example:\n  sextant revoke admin bob")]
+    Revoke(Revoke),
     /// Show your name and role, as the controller sees them
     #[command(after_help = "Example:\n  sextant whoami")]
     Whoami,
@@ -396,6 +399,34 @@ pub(crate) enum Token {
         #[arg(value_name = "ID")]
         id: TokenId,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Revoke {
+    /// Refuse all streams and calls of a person from now on
+    #[command(after_help = "Example:\n  sextant revoke admin bob")]
+    Admin(RevokedName),
+    /// Refuse a controller from now on, and the certificates and receipts that it has issued
+    ///
+    /// A node that it has certified keeps its connection, if it has joined with a token: its key is known. A person needs another
+    /// certificate.
+    #[command(after_help = "Example:\n  sextant revoke controller c2")]
+    Controller(RevokedName),
+    /// List the revoked nodes, people and controllers
+    #[command(after_help = "Example:\n  sextant revoke list")]
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RevokedName {
+    /// The name in the certificate
+    pub(crate) name: NodeName,
+    /// Only the certificate with this serial number, and what it has issued
+    #[arg(long, value_name = "HEX")]
+    pub(crate) serial: Option<String>,
+    /// Permit it again
+    #[arg(long)]
+    pub(crate) undo: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     Services, backup, containers, events, explain, ndp,
     principal::{actor, principal, serves},
-    questions, reassign, recovery, routes, show,
+    questions, reassign, recovery, revoke, routes, show,
     status::malformed,
     tokens, trace,
     wait::{self, Waiting},
@@ -32,11 +32,13 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) struct Admin {
     services: Services,
+    /// The name of this controller, by its certificate.
+    own: Option<NodeName>,
 }
 
 impl Admin {
-    pub(super) fn new(services: Services) -> Self {
-        Self { services }
+    pub(super) fn new(services: Services, own: Option<NodeName>) -> Self {
+        Self { services, own }
     }
 }
 
@@ -194,6 +196,25 @@ impl AdminService for Admin {
         };
         tracing::warn!(%node, %by, revoked = !undo, "revocation of a node changed");
         Ok(Response::new(v1::RevokeNodeResponse { revision: revision.0, holds_claim }))
+    }
+
+    async fn revoke_member(
+        &self,
+        request: Request<v1::RevokeMemberRequest>,
+    ) -> Result<Response<v1::RevokeMemberResponse>, Status> {
+        let by = self.changes(&request)?;
+        let caller = principal(request.extensions())?.clone();
+        let change = revoke::Change::parse(request.into_inner())?;
+        change.locks_nobody_out(&caller, self.own.as_ref())?;
+        let revision = change.make(&self.services.denials, &by).await?;
+        Ok(Response::new(v1::RevokeMemberResponse { revision: revision.0 }))
+    }
+
+    async fn list_revoked(
+        &self,
+        _request: Request<v1::ListRevokedRequest>,
+    ) -> Result<Response<v1::ListRevokedResponse>, Status> {
+        Ok(Response::new(self.services.index.read(revoke::list)))
     }
 
     async fn forget_node(

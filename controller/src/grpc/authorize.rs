@@ -9,7 +9,7 @@ use std::{
 };
 
 use sextant_identity::{Credentials, Peer, Role, Subject};
-use sextant_proto::quoted;
+use sextant_proto::{NodeName, quoted};
 use tonic::{
     Code, Status,
     body::Body,
@@ -20,7 +20,7 @@ use tower::{Layer, Service};
 
 use super::{
     concealed,
-    counted::Counted,
+    counted::{Counted, Ending},
     permissions::{self, Who},
     principal::{Principal, actor_of},
 };
@@ -38,6 +38,8 @@ pub(super) struct Authorize {
     pub(super) refused: RefusedCalls,
     /// None in tests of the table.
     pub(super) denials: Option<Denials>,
+    /// The name of this controller, by its certificate.
+    pub(super) own: Option<NodeName>,
     pub(super) usage: Usage,
 }
 
@@ -72,7 +74,7 @@ impl Authorize {
                 "the certificate is of {identity}, and this is cluster \"{cluster}\""
             )));
         }
-        Ok(Principal::Member(Arc::new(holder)))
+        Ok(Principal::Member(holder))
     }
 
     /// Whether `principal` may make the call at `path`.
@@ -101,10 +103,34 @@ impl Authorize {
         }
     }
 
-    /// Whether the certificate is of no revoked node.
-    fn is_not_revoked(&self, principal: &Principal) -> Result<(), Status> {
-        let (Some(denials), Some((node, serial))) = (&self.denials, principal.node()) else { return Ok(()) };
-        Ok(denials.check_certificate(node, serial)?)
+    /// Whether neither the principal nor this controller is revoked. A revoked controller serves nobody but probes.
+    fn is_not_revoked(&self, principal: &Principal, path: &str) -> Result<(), Status> {
+        let Some(denials) = &self.denials else { return Ok(()) };
+        if let Some(own) = self.own.as_ref().filter(|_| path.starts_with("/sextant.")) {
+            denials.check_controller(own).map_err(|denied| {
+                Status::unavailable(format!(
+                    "the controller that was asked is revoked: {denied}; ask another one"
+                ))
+            })?;
+        }
+        Ok(principal.holder().map_or(Ok(()), |holder| denials.check_holder(holder))?)
+    }
+
+    /// Ends with the reason as soon as the caller may no longer make the call, or this controller may not answer it.
+    fn until_revoked(&self, principal: &Principal, path: &'static str) -> Option<Ending> {
+        let mut changes = self.denials.as_ref().filter(|_| principal.holder().is_some())?.subscribe();
+        let (authorize, principal) = (self.clone(), principal.clone());
+        Some(Box::pin(async move {
+            loop {
+                if let Err(status) = authorize.is_not_revoked(&principal, path) {
+                    return status;
+                }
+                if changes.changed().await.is_err() {
+                    // The controller is stopping.
+                    std::future::pending::<()>().await;
+                }
+            }
+        }))
     }
 
     /// Counts the call, within the limits of its principal and address. Controllers have none: they ask for others.
@@ -174,7 +200,7 @@ where
         let identified = self.authorize.identify(extensions.get::<Peer>());
         let principal = identified.as_ref().unwrap_or(&Principal::Nobody).clone();
         let permitted = identified.and_then(|principal| {
-            Authorize::permit(&principal, path).and_then(|()| self.authorize.is_not_revoked(&principal))
+            Authorize::permit(&principal, path).and_then(|()| self.authorize.is_not_revoked(&principal, path))
         });
         let call = permissions::named(path).map_or("an unknown call", call_name);
         let caller = Caller { principal, address: tcp.map(|address| address.ip()), call };
@@ -188,17 +214,31 @@ where
             }
         };
         let hides = concealed_answer(&caller.principal, path);
+        let ending =
+            permissions::named(path).and_then(|path| self.authorize.until_revoked(&caller.principal, path));
         request.extensions_mut().insert(caller.principal.clone());
         let (authorize, answer) = (self.authorize.clone(), self.inner.call(request));
         Box::pin(async move {
-            let response = answer.await?;
+            let (response, ending) = answered(answer, ending).await?;
             authorize.note(&caller, response.headers(), false);
             let response = match hides {
                 Some(message) => concealed::response(response, message),
                 None => response,
             };
-            Ok(response.map(|body| Body::new(Counted::new(body, admitted))))
+            Ok(response.map(|body| Body::new(Counted::new(body, admitted, ending))))
         })
+    }
+}
+
+/// The answer, or that the caller was revoked meanwhile; with what ends the answer's stream.
+async fn answered<E>(
+    answer: impl Future<Output = Result<Response<Body>, E>>,
+    ending: Option<Ending>,
+) -> Result<(Response<Body>, Option<Ending>), E> {
+    let Some(mut ending) = ending else { return Ok((answer.await?, None)) };
+    tokio::select! {
+        response = answer => Ok((response?, Some(ending))),
+        status = &mut ending => Ok((status.into_http(), None)),
     }
 }
 
@@ -249,6 +289,7 @@ mod tests {
             credentials: Some(Arc::new(credentials)),
             refused: RefusedCalls::default(),
             denials: None,
+            own: None,
             usage: Usage::new(Limits::default()),
         }
     }
@@ -261,7 +302,7 @@ mod tests {
     }
 
     fn shown(uri: &str, role: Option<&str>) -> Peer {
-        Peer::who_has_shown(Some(certificate(uri, role).1))
+        Peer::who_has_shown(vec![certificate(uri, role).1])
     }
 
     fn code(of: Result<Principal, Status>) -> Code {
@@ -274,6 +315,7 @@ mod tests {
             credentials: None,
             refused: RefusedCalls::default(),
             denials: None,
+            own: None,
             usage: Usage::new(Limits::default()),
         };
         assert_eq!(plain.principal(STATUS, None).unwrap(), Principal::Insecure);
@@ -282,7 +324,7 @@ mod tests {
     #[test]
     fn without_a_certificate_only_the_health_is_answered() {
         let it = over_tls();
-        for nobody in [None, Some(Peer::who_has_shown(None)), Some(Peer::default())] {
+        for nobody in [None, Some(Peer::who_has_shown(Vec::new())), Some(Peer::default())] {
             assert_eq!(it.principal(HEALTH, nobody.as_ref()).unwrap(), Principal::Nobody);
             for path in
                 [STATUS, CLAIM, "/sextant.v1.AdminService/WhoAmI", "/sextant.v1.ControllerService/Acks"]

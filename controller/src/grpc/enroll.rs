@@ -53,6 +53,13 @@ pub(super) async fn enroll(
             tracing::info!(%node, token = %host.token, "node joined: certificate issued for a join token");
             Ok(response(granted, wish))
         }
+        Some(Proof::ServiceAccount(proof)) => {
+            of_account(services, &node, &proof.token).await?;
+            let granted = certify(authority, &node, &signed)?;
+            services.tokens.joined(&node, sha256(&signed.public_key()), by).await?;
+            tracing::info!(%node, "node joined: certificate issued for a service-account token");
+            Ok(response(granted, Wish::default()))
+        }
         Some(Proof::Former(former)) => {
             let credentials = credentials.ok_or_else(|| Status::failed_precondition("no TLS"))?;
             of_former(services, credentials, &node, &former.chain, &signed)?;
@@ -102,7 +109,7 @@ fn of_former(
         |why: String| Status::permission_denied(format!("the former certificate is refused: {why}"));
     let holder =
         credentials.verify_former(&chain, SystemTime::now()).map_err(|error| refused(error.to_string()))?;
-    services.denials.check_certificate(node, &holder.serial)?;
+    services.denials.check_holder(&holder)?;
     let is_its = holder.identity.cluster == *credentials.cluster()
         && holder.identity.subject == Subject::Node(node.clone());
     if !is_its {
@@ -118,6 +125,19 @@ fn of_former(
         )));
     }
     Ok(())
+}
+
+/// Checks the token of a service account: the API server of Kubernetes says that it is of the agent on this node.
+async fn of_account(services: &Services, node: &NodeName, token: &str) -> Result<(), Status> {
+    let reviews = services.reviews.as_ref().ok_or_else(|| {
+        Status::failed_precondition(
+            "this controller takes no service-account tokens; set [kubernetes] in controller.toml, or join with: sextant token create",
+        )
+    })?;
+    if token.len() > MOST_OCTETS {
+        return Err(malformed(MessageError::new("token", "is too long")));
+    }
+    Ok(reviews.review(token, node).await?)
 }
 
 fn signed_request(der: &[u8]) -> Result<Request, Status> {

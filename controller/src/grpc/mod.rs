@@ -25,6 +25,7 @@ mod principal;
 mod questions;
 mod reassign;
 mod recovery;
+mod revoke;
 mod routes;
 mod show;
 mod status;
@@ -113,7 +114,8 @@ where
     let agents = AgentServiceServer::new(agent::Agents::new(services.clone(), credentials.clone()));
     let (index, refused) = (services.index.clone(), services.refused_calls.clone());
     let (denials, usage) = (services.denials.clone(), services.usage.clone());
-    let admin = AdminServiceServer::new(admin::Admin::new(services));
+    let own = credentials.as_ref().map(|it| it.holder().identity.subject.name().clone());
+    let admin = AdminServiceServer::new(admin::Admin::new(services, own.clone()));
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<AgentServiceServer<agent::Agents>>().await;
     health.set_serving::<AdminServiceServer<admin::Admin>>().await;
@@ -129,7 +131,7 @@ where
         .http2_max_pending_accept_reset_streams(Some(MOST_RESETS))
         .http2_max_header_list_size(Some(MOST_HEADERS))
         .layer(CountCalls)
-        .layer(Authorize { credentials, refused, denials: Some(denials), usage })
+        .layer(Authorize { credentials, refused, denials: Some(denials), own, usage })
         .add_service(InterceptedService::new(agents, move |request| {
             serves(&index)?;
             Ok(request)

@@ -25,7 +25,7 @@ pub(super) enum Who {
 }
 
 /// The calls of all services.
-static TABLE: [(&str, Who); 46] = [
+static TABLE: [(&str, Who); 48] = [
     ("/sextant.v1.AgentService/Claim", Node),
     ("/sextant.v1.AgentService/Sync", Node),
     ("/sextant.v1.AgentService/Settle", Node),
@@ -57,6 +57,8 @@ static TABLE: [(&str, Who); 46] = [
     ("/sextant.v1.AdminService/RemovePool", Admin),
     ("/sextant.v1.AdminService/GrowPool", Admin),
     ("/sextant.v1.AdminService/RevokeNode", Admin),
+    ("/sextant.v1.AdminService/RevokeMember", Admin),
+    ("/sextant.v1.AdminService/ListRevoked", Admin),
     ("/sextant.v1.AdminService/ForgetNode", Admin),
     ("/sextant.v1.AdminService/ReassignNode", Admin),
     ("/sextant.v1.AdminService/Backup", Admin),

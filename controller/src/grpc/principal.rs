@@ -34,6 +34,11 @@ impl Principal {
 }
 
 impl Principal {
+    /// The holder of the certificate that it has shown.
+    pub(super) fn holder(&self) -> Option<&Holder> {
+        if let Self::Member(holder) = self { Some(holder) } else { None }
+    }
+
     /// The node that it is, and the serial number of its certificate; `None` if it is no node.
     pub(super) fn node(&self) -> Option<(&NodeName, &str)> {
         let Self::Member(holder) = self else { return None };

@@ -7,6 +7,7 @@ use crate::{
     backup::{RestoreError, UploadError},
     claims::{AcceptError, ClaimError, DrainError, ForgetError, HolderError},
     denials::{DenialError, Denied},
+    kubernetes::ReviewError,
     limits::OverLimit,
     pools::PoolsError,
     registry::RegistryError,
@@ -141,11 +142,21 @@ impl From<Denied> for Status {
 impl From<DenialError> for Status {
     fn from(error: DenialError) -> Self {
         let code = match &error {
-            DenialError::NotDenied(_) => Code::NotFound,
-            DenialError::Contended(_) => Code::Unavailable,
+            DenialError::NotDenied(_) | DenialError::MemberNotDenied(_) => Code::NotFound,
+            DenialError::TooMany(_) => Code::FailedPrecondition,
+            DenialError::Contended(_) | DenialError::MemberContended(_) => Code::Unavailable,
             DenialError::Registry(error) => code_of(error),
         };
         Status::new(code, error.to_string())
+    }
+}
+
+impl From<ReviewError> for Status {
+    fn from(error: ReviewError) -> Self {
+        match &error {
+            ReviewError::Refused(_) => Status::permission_denied(error.to_string()),
+            ReviewError::Unavailable { .. } => Status::unavailable(error.to_string()),
+        }
     }
 }
 

@@ -107,7 +107,7 @@ impl Index {
         self.published.clone()
     }
 
-    /// Notifies of each change of which nodes are revoked.
+    /// Notifies of each change of which members of the cluster are revoked.
     pub fn subscribe_to_denials(&self) -> watch::Receiver<Revision> {
         self.denied.clone()
     }

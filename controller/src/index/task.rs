@@ -218,7 +218,7 @@ impl IndexTask {
 
     fn is_denial(&self, event: &Event) -> bool {
         let (Event::Put(Entry { key, .. }) | Event::Deleted { key, .. }) = event;
-        matches!(self.keys.parse(key), Some(Key::Denial(_)))
+        matches!(self.keys.parse(key), Some(Key::Denial(_) | Key::MemberDenial(_)))
     }
 
     /// Lists the store again after a restore; every stream gets a new snapshot.

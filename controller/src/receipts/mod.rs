@@ -10,12 +10,14 @@ use std::{
 
 use sextant_authority::{Authority, CertifyError, Signer};
 use sextant_daemon::OncePerMinute;
+use sextant_identity::certificate;
 use sextant_proto::{Claim, Incarnation, Pool, PoolName, v1};
 use sextant_receipts::{Bearer, Content, Invalid, Trust, issue, looks_like, verify};
 use tokio::time::Instant;
 
 use crate::{
     claims::{Unproven, in_the_store},
+    denials::{self, Denied},
     index::{Index, State},
 };
 
@@ -88,9 +90,11 @@ impl Receipts {
         bearer: Bearer<'_>,
         claim: &Claim,
         receipt: Option<&v1::Receipt>,
-    ) -> Result<Content, Invalid> {
-        let content = verify(receipt.ok_or(Invalid::Missing)?, &self.trust())?;
-        content.covers(&self.0.cluster, bearer, claim.prefix, claim.epoch)?;
+    ) -> Result<Content, Refused> {
+        let receipt = receipt.ok_or(Invalid::Missing)?;
+        let content = verify(receipt, &self.trust())?;
+        self.0.index.read(|state| denials::check_issuers(state, &issuers(receipt)))?;
+        content.covers(&self.0.cluster, bearer, claim.prefix, claim.epoch).map_err(Invalid::from)?;
         Ok(content)
     }
 
@@ -114,7 +118,10 @@ impl Receipts {
         let signed = match &self.0.signing {
             Signing::Authority(authority) => {
                 let present = Trust::Roots(vec![authority.own_root()]);
-                if shown.is_some_and(|shown| looks_like(shown, &content, &present)) {
+                let counts = |shown: &v1::Receipt| {
+                    self.0.index.read(|state| denials::check_issuers(state, &issuers(shown))).is_ok()
+                };
+                if shown.is_some_and(|shown| looks_like(shown, &content, &present) && counts(shown)) {
                     return None;
                 }
                 authority.signer(SystemTime::now()).and_then(|signer| signed(content, &signer))
@@ -150,6 +157,22 @@ impl Receipts {
             tracing::warn!(%error, suppressed, "receipts of claims cannot be signed");
         }
     }
+}
+
+/// Why a receipt does not count.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    /// It proves nothing.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// Its signer was certified by a controller that is revoked.
+    #[error("its signer: {0}")]
+    Denied(#[from] Denied),
+}
+
+/// The issuing certificates of the receipt's signer.
+fn issuers(receipt: &v1::Receipt) -> Vec<certificate::Issuer> {
+    certificate::issuers(receipt.chain.get(1..).unwrap_or_default())
 }
 
 /// Whether an admin lets claims without receipts count in the present recovery window.

@@ -7,8 +7,8 @@ use sextant_proto::{Epoch, NodeId, NodeName, Revision};
 use super::*;
 use crate::{
     index::IndexTask,
-    keys::Keys,
-    records::{ClaimRecord, Record},
+    keys::{Keys, Member},
+    records::{ClaimRecord, MemberDenial, Record},
     registry::{Op, SharedRegistry, Txn, fake::FakeStore},
     store,
 };
@@ -193,6 +193,39 @@ async fn a_receipt_of_the_former_root_is_replaced_by_one_of_the_next() {
     std::fs::copy(new.root(), pki.root()).unwrap();
     assert!(is_held(&receipts.shown(bearer, claim.clone(), Some(&later)), &claim));
     assert!(why(receipts.shown(bearer, claim, Some(&former))).contains("UnknownIssuer"));
+}
+
+/// Neither for a lost store nor as a receipt to keep: whoever shows one gets another, of a controller that is not revoked.
+#[tokio::test]
+async fn a_receipt_that_a_revoked_controller_has_signed_counts_no_longer() {
+    let it = Fixture::new().await;
+    let root = Directory::new(it.dir.path().join("pki"));
+    let receipts = it.receipts(Signing::Authority(it.authority("pki")), true);
+    let c2 = "spiffe://default/controller/c2".parse().unwrap();
+    let (second, _) = root.controller(&c2, SystemTime::now()).unwrap();
+    let second = Authority::open(second, Lifetime::default()).unwrap();
+    let of_c2 = it.receipts(Signing::Authority(second), true);
+    let (claim, bearer) = (it.claim(), it.bearer());
+    let receipt = of_c2.of_grant(bearer, &claim, None).unwrap();
+    let own = receipts.of_grant(bearer, &claim, None).unwrap();
+    assert!(is_held(&receipts.shown(bearer, claim.clone(), Some(&receipt)), &claim));
+    assert_eq!(receipts.of_grant(bearer, &claim, Some(&receipt)), None);
+
+    let serial = issuers(&receipt)[0].serial.clone();
+    let key = it.keys.member_denial(&Member::Controller("c2".parse().unwrap()));
+    for (all, serials) in [(true, Vec::new()), (false, vec![serial])] {
+        let denial = MemberDenial { all, serials, denied_unix_ms: 1, by: "admin ann".into() };
+        it.put(vec![Op::put(key.clone(), denial.encode())]).await;
+        let why = why(receipts.shown(bearer, claim.clone(), Some(&receipt)));
+        assert!(why.contains("issued by controller c2, which is revoked (by admin ann)"), "{why}");
+        assert!(receipts.of_grant(bearer, &claim, Some(&receipt)).is_some());
+        assert!(is_held(&receipts.shown(bearer, claim.clone(), Some(&own)), &claim), "c1 signs as before");
+    }
+    let denial = MemberDenial { all: false, serials: vec!["1".into()], denied_unix_ms: 1, by: String::new() };
+    it.put(vec![Op::put(key.clone(), denial.encode())]).await;
+    assert!(is_held(&receipts.shown(bearer, claim.clone(), Some(&receipt)), &claim), "another certificate");
+    it.put(vec![Op::Delete(key)]).await;
+    assert_eq!(receipts.of_grant(bearer, &claim, Some(&receipt)), None);
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! The store's values as domain types.
 
 mod denial;
+mod identity;
+mod member;
 mod meta;
 mod node;
 mod tls_mode;
@@ -19,6 +21,8 @@ use sextant_proto::{
 use crate::{keys::Keys, registry::Op};
 
 pub use denial::DenialRecord;
+pub use identity::NodeIdentity;
+pub use member::MemberDenial;
 pub use meta::{FORMAT, Meta};
 pub use node::{HeldClaim, NodeRecord};
 pub use tls_mode::TlsMode;

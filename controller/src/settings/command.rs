@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use sextant_daemon::layered;
 use sextant_proto::PoolName;
 
@@ -34,12 +34,54 @@ pub enum PkiCommand {
         /// Name of this controller [default: the host's name]
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
+        /// Write root.key into this new file as well, encrypted with a passphrase: a backup, which openssl reads too
+        #[arg(long, value_name = "FILE")]
+        backup: Option<PathBuf>,
+        /// File whose first line is the passphrase of the backup [default: the terminal]
+        #[arg(long, value_name = "FILE", requires = "backup")]
+        passphrase_file: Option<PathBuf>,
     },
-    /// Make the issuing certificate of a further controller, in a directory to copy to its machine; needs root.key
+    /// Make the key of a further controller on its own machine, and print the request of its issuing certificate, for `pki sign`
+    #[command(after_help = "Example:\n  sextant-controller pki request c2 >c2.csr")]
+    Request {
+        /// Name of the controller
+        name: String,
+        /// Directory of the controller's files [default: --pki, else /etc/sextant/pki]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Certify the controller of a request, where the root's key is, and print the answer, for `pki install`
+    #[command(after_help = "Example:\n  sextant-controller pki sign c2.csr >c2.pem")]
+    Sign {
+        /// File of the request; `-` is standard input
+        file: PathBuf,
+        /// Fingerprint of the request's key, as `pki request` shows it on the controller's machine [default: ask at the terminal]
+        #[arg(long, value_name = "HEX")]
+        fingerprint: Option<String>,
+        /// The key of the root
+        #[command(flatten)]
+        root_key: RootKeyArgs,
+        /// Directory of the root's files [default: --pki, else /etc/sextant/pki]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Install the answer of `pki sign` on the controller's machine, if it is of the key there
+    #[command(after_help = "Example:\n  sextant-controller pki install c2.pem")]
+    Install {
+        /// File of the answer; `-` is standard input
+        file: PathBuf,
+        /// Directory of the controller's files [default: --pki, else /etc/sextant/pki]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// Make key and issuing certificate of a further controller here, in a directory to copy to its machine; needs root.key
     #[command(after_help = "Example:\n  sextant-controller pki controller c2")]
     Controller {
         /// Name of the controller
         name: String,
+        /// The key of the root
+        #[command(flatten)]
+        root_key: RootKeyArgs,
         /// Directory of the root's files [default: --pki, else /etc/sextant/pki]
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
@@ -59,6 +101,17 @@ pub enum PkiCommand {
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
+}
+
+/// The key of the root.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct RootKeyArgs {
+    /// File of the root's key; it may be the encrypted backup [default: root.key in the directory]
+    #[arg(long, value_name = "FILE")]
+    pub root_key: Option<PathBuf>,
+    /// File whose first line is the passphrase of the root's key [default: the terminal]
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
 }
 
 /// Where the authority's files are, and the cluster that they are of.

@@ -109,6 +109,59 @@ pub(super) struct Keys {
     pub(super) limits: LimitKeys,
     #[command(flatten)]
     pub(super) etcd: EtcdKeys,
+    #[command(flatten)]
+    pub(super) kubernetes: KubernetesKeys,
+}
+
+/// `[kubernetes]`
+#[derive(Debug, Default, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(super) struct KubernetesKeys {
+    /// The API server, https://HOST:PORT: it reviews service-account tokens, which agents show in the place of join tokens; needs --pki
+    #[arg(
+        id = "kubernetes-api-server",
+        long = "kubernetes-api-server",
+        env = "SEXTANT_KUBERNETES_API_SERVER",
+        value_name = "URL"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) api_server: Option<String>,
+    /// Certificates of the API server's authority (PEM)
+    #[arg(
+        id = "kubernetes-ca-file",
+        long = "kubernetes-ca-file",
+        env = "SEXTANT_KUBERNETES_CA_FILE",
+        value_name = "FILE"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ca_file: Option<PathBuf>,
+    /// Token of this controller's own service account
+    #[arg(
+        id = "kubernetes-token-file",
+        long = "kubernetes-token-file",
+        env = "SEXTANT_KUBERNETES_TOKEN_FILE",
+        value_name = "FILE"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) token_file: Option<PathBuf>,
+    /// Audience that the agents' tokens are projected for
+    #[arg(
+        id = "kubernetes-audience",
+        long = "kubernetes-audience",
+        env = "SEXTANT_KUBERNETES_AUDIENCE",
+        value_name = "NAME"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) audience: Option<String>,
+    /// Service account of the agents, NAMESPACE/NAME; default: sextant/sextant-agent
+    #[arg(
+        id = "kubernetes-service-account",
+        long = "kubernetes-service-account",
+        env = "SEXTANT_KUBERNETES_SERVICE_ACCOUNT",
+        value_name = "NAMESPACE/NAME"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) service_account: Option<String>,
 }
 
 /// `[limits]`

@@ -2,6 +2,7 @@
 
 mod command;
 mod keys;
+mod kubernetes;
 mod limits;
 mod receipts;
 mod tls;
@@ -20,13 +21,14 @@ use sextant_proto::{PoolName, parse_duration, plain_text_allowed};
 
 use crate::{
     backup::Schedule,
+    kubernetes::Access,
     limits::Limits,
     records::TlsMode,
     registry::etcd::{self, Login},
     sweeper::Keep,
 };
 
-pub use command::{Command, PkiCommand, PkiPlace};
+pub use command::{Command, PkiCommand, PkiPlace, RootKeyArgs};
 use keys::{EtcdKeys, Keys, Mode};
 pub use receipts::ReceiptKey;
 pub use tls::Tls;
@@ -142,6 +144,8 @@ pub struct Settings {
     pub receipt_key: Option<ReceiptKey>,
     /// How to be let in by etcd.
     pub etcd: EtcdAccess,
+    /// Who reviews service-account tokens.
+    pub kubernetes: Option<Access>,
 }
 
 /// How to be let in by etcd.
@@ -190,6 +194,7 @@ impl CommandLine {
         let loopback = |port| SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port));
         let listen = keys.listen.unwrap_or_else(|| loopback(7300));
         let insecure = keys.insecure.unwrap_or(false);
+        let has_authority = keys.pki.is_some();
         let receipt_key = receipts::set(keys.receipt_key, keys.pki.as_deref())?;
         let tls = tls::tls(keys.pki, keys.certificate_lifetime, keys.tls)?;
         plain_text_allowed("--listen", &listen.ip().to_string(), insecure || tls.is_some())?;
@@ -220,6 +225,7 @@ impl CommandLine {
             tls,
             receipt_key,
             etcd: etcd_access(keys.etcd)?,
+            kubernetes: kubernetes::access(keys.kubernetes, has_authority)?,
         })
     }
 }

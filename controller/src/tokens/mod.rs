@@ -16,12 +16,12 @@ use crate::{
     audit::{Actor, Event, What},
     index::Index,
     keys::Keys,
-    records::Record,
+    records::{NodeIdentity, Record},
     registry::{Entry, Guard, KeyRange, Op, RegistryError, SharedRegistry, Txn},
 };
 
 pub use pattern::{NodePattern, PatternError};
-pub use record::{Decision, NodeIdentity, TokenRecord, Unusable, Use, Wish};
+pub use record::{Decision, TokenRecord, Unusable, Use, Wish};
 
 /// How often a change is tried against others: many hosts of a fleet may use one token at once.
 const ATTEMPTS: u32 = 64;
@@ -241,6 +241,24 @@ impl Tokens {
             let txn = Txn { guards: vec![Guard::Unchanged(key.clone(), modified)], ops };
             if self.index.commit(&self.registry, txn).await?.is_some() {
                 return Ok(record.wish);
+            }
+        }
+        Err(TokensError::Contended)
+    }
+
+    /// Notes that a host with this key has joined, for which others than a token vouch.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn joined(&self, node: &NodeName, key_hash: [u8; 32], by: &Actor) -> Result<(), TokensError> {
+        let identity = NodeIdentity { key_hash };
+        let note = Event::new(What::Joined).node(node).detail("service-account token".to_owned());
+        let ops =
+            vec![Op::put(self.keys.identity(node), identity.encode()), note.op(&self.keys, &by.naming(node))];
+        for _ in 0..ATTEMPTS {
+            let txn = Txn { guards: Vec::new(), ops: ops.clone() };
+            if self.index.commit(&self.registry, txn).await?.is_some() {
+                return Ok(());
             }
         }
         Err(TokensError::Contended)

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use sextant_proto::quoted;
+use sextant_proto::{NodeName, quoted};
 use x509_parser::{
     extensions::GeneralName,
     oid_registry::Oid,
@@ -12,6 +12,7 @@ use x509_parser::{
 use crate::{
     identity::{Identity, IdentityError, Role, Subject},
     signer::SignerName,
+    token::sha256,
 };
 
 /// The holder of a certificate.
@@ -28,6 +29,19 @@ pub struct Holder {
     pub begins: SystemTime,
     /// When it ends.
     pub ends: SystemTime,
+    /// The SHA-256 of its public key (SubjectPublicKeyInfo).
+    pub key_hash: [u8; 32],
+    /// The issuing certificates that were shown with it: one of them has certified it, or none if a site's authority has.
+    pub issuers: Vec<Issuer>,
+}
+
+/// The issuing certificate of a controller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issuer {
+    /// The controller.
+    pub controller: NodeName,
+    /// The serial number, in hexadecimal digits.
+    pub serial: String,
 }
 
 /// Why a certificate is of nobody.
@@ -67,7 +81,30 @@ pub fn holder(der: &[u8]) -> Result<Holder, CertificateError> {
         serial: certificate.serial.to_str_radix(16),
         begins: system_time(validity.not_before.timestamp()),
         ends: system_time(validity.not_after.timestamp()),
+        key_hash: sha256(certificate.public_key().raw),
+        issuers: Vec::new(),
     })
+}
+
+/// The holder of the first certificate of a chain that was verified; all in DER.
+///
+/// # Errors
+/// As [`holder`].
+pub fn chain_holder(chain: &[impl AsRef<[u8]>]) -> Result<Holder, CertificateError> {
+    let (own, intermediates) =
+        chain.split_first().ok_or_else(|| CertificateError::Malformed("there is none".to_owned()))?;
+    Ok(Holder { issuers: issuers(intermediates), ..holder(own.as_ref())? })
+}
+
+/// The issuing certificates of controllers among these certificates, in DER.
+pub fn issuers(intermediates: &[impl AsRef<[u8]>]) -> Vec<Issuer> {
+    let named = |der: &[u8]| -> Option<Issuer> {
+        let certificate = parsed(der).ok()?;
+        let identity: Identity = uri(&certificate).ok()?.parse().ok()?;
+        let Subject::Controller(controller) = identity.subject else { return None };
+        Some(Issuer { controller, serial: certificate.serial.to_str_radix(16) })
+    };
+    intermediates.iter().filter_map(|it| named(it.as_ref())).collect()
 }
 
 /// The name of the signer of receipts whose certificate has this DER encoding. Its URI names no member of a cluster, and its extended

@@ -177,7 +177,15 @@ impl TlsDial {
     /// # Errors
     /// If TLS cannot be set up.
     pub fn by_root(root: Fingerprint) -> Result<Self, Error> {
-        Ok(Self::trusting(Trust::Root(Arc::new(join::config(root)?))))
+        Ok(Self::trusting(Trust::Root(Arc::new(join::config(vec![root], "token")?))))
+    }
+
+    /// The same by the roots of a file.
+    ///
+    /// # Errors
+    /// If TLS cannot be set up.
+    pub fn by_roots(roots: &[Fingerprint]) -> Result<Self, Error> {
+        Ok(Self::trusting(Trust::Root(Arc::new(join::config(roots.to_vec(), "file")?))))
     }
 
     fn connector(

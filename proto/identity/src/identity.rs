@@ -16,7 +16,7 @@ pub struct Identity {
 }
 
 /// A member of a cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     /// The agent of a node.
     Node(NodeName),
@@ -24,6 +24,14 @@ pub enum Subject {
     Controller(NodeName),
     /// A person, or a program that acts for one.
     Admin(NodeName),
+}
+
+impl Subject {
+    /// Its name.
+    pub fn name(&self) -> &NodeName {
+        let (Self::Node(name) | Self::Controller(name) | Self::Admin(name)) = self;
+        name
+    }
 }
 
 /// What a person may do. Each role may do what those before it may.

@@ -1,4 +1,4 @@
-//! The handshake of a host that knows nothing of the cluster but the hash of its root, by a join token.
+//! The handshake of a host that knows nothing of the cluster but the hashes of its roots, by a join token or a file.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use crate::{
     token::Fingerprint,
 };
 
-/// The side of a client that trusts controllers of the cluster with this root.
-pub(crate) fn config(root: Fingerprint) -> Result<ClientConfig, Error> {
+/// The side of a client that trusts controllers of the cluster with one of these roots, which are those of `known_by`.
+pub(crate) fn config(roots: Vec<Fingerprint>, known_by: &'static str) -> Result<ClientConfig, Error> {
     let provider = Arc::new(ring::default_provider());
-    let verifier = Arc::new(RootVerifier { root, provider: provider.clone() });
+    let verifier = Arc::new(RootVerifier { roots, known_by, provider: provider.clone() });
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
@@ -30,10 +30,11 @@ pub(crate) fn config(root: Fingerprint) -> Result<ClientConfig, Error> {
     Ok(config)
 }
 
-/// Trusts a certificate of a controller whose chain ends in the root of this hash. The controller shows the root with its chain.
+/// Trusts a certificate of a controller whose chain ends in a root of these hashes. The controller shows the root with its chain.
 #[derive(Debug)]
 struct RootVerifier {
-    root: Fingerprint,
+    roots: Vec<Fingerprint>,
+    known_by: &'static str,
     provider: Arc<CryptoProvider>,
 }
 
@@ -46,12 +47,12 @@ impl ServerCertVerifier for RootVerifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let root = intermediates.iter().find(|it| Fingerprint::of(it) == self.root).ok_or_else(|| {
-            refused(
-                "its chain does not end in the root of the join token: the token is of another cluster, or was changed; nothing \
-                 was sent"
-                    .to_owned(),
-            )
+        let is_known = |it: &&CertificateDer<'_>| self.roots.contains(&Fingerprint::of(it));
+        let root = intermediates.iter().find(is_known).ok_or_else(|| {
+            let it = self.known_by;
+            refused(format!(
+                "its chain does not end in the root of the {it}: the {it} is of another cluster, or was changed; nothing was sent"
+            ))
         })?;
         let mut roots = RootCertStore::empty();
         roots.add(root.clone().into_owned())?;

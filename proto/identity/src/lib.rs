@@ -10,6 +10,7 @@ pub mod client;
 mod dial;
 mod dialled;
 pub mod files;
+pub mod https;
 pub mod identity;
 mod join;
 mod live;

@@ -16,7 +16,7 @@ use rustls::{
 use sextant_proto::PoolName;
 
 use crate::{
-    certificate::{CertificateError, Holder, holder},
+    certificate::{CertificateError, Holder, chain_holder},
     client::ControllerVerifier,
     files::{FileError, Material, Source, Stamp},
     identity::Subject,
@@ -128,7 +128,7 @@ impl Credentials {
     /// If it was not valid then.
     pub fn verify_former(&self, chain: &[Vec<u8>], now: SystemTime) -> Result<Holder, Unverified> {
         let (own, intermediates) = chain.split_first().ok_or(Unverified::None)?;
-        let holder = holder(own)?;
+        let holder = chain_holder(chain)?;
         let at = now.min(holder.ends - Duration::from_secs(1));
         let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let intermediates: Vec<_> =

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{Accept, TlsAcceptor, server::TlsStream};
 
 use crate::{
-    certificate::{CertificateError, Holder, holder},
+    certificate::{CertificateError, Holder, chain_holder},
     live::Credentials,
 };
 
@@ -23,16 +23,18 @@ pub struct Peer {
 
 #[derive(Debug)]
 enum Shown {
-    /// A certificate in DER; `None`: no certificate.
-    Certificate(Option<Vec<u8>>),
+    /// No certificate.
+    Nothing,
+    /// A certificate with this holder. It is read once: a connection has many calls.
+    Certificate(Result<Arc<Holder>, CertificateError>),
     /// Plain text is taken beside TLS, and this is plain text.
     PlainText,
 }
 
 impl Peer {
-    /// Who has shown this certificate, in DER; `None` if it has shown none.
-    pub fn who_has_shown(certificate: Option<Vec<u8>>) -> Self {
-        Self { shown: Arc::new(Shown::Certificate(certificate).into()) }
+    /// Who has shown this certificate with its intermediates, in DER; empty if it has shown none.
+    pub fn who_has_shown(chain: Vec<Vec<u8>>) -> Self {
+        Self { shown: Arc::new(Shown::of(&chain).into()) }
     }
 
     /// The connection is plain text after all.
@@ -49,11 +51,18 @@ impl Peer {
     ///
     /// # Errors
     /// If the certificate is of nobody.
-    pub fn holder(&self) -> Result<Option<Holder>, CertificateError> {
+    pub fn holder(&self) -> Result<Option<Arc<Holder>>, CertificateError> {
         match self.shown.get() {
-            Some(Shown::Certificate(Some(der))) => holder(der).map(Some),
-            Some(Shown::Certificate(None) | Shown::PlainText) | None => Ok(None),
+            Some(Shown::Certificate(holder)) => holder.clone().map(Some),
+            Some(Shown::Nothing | Shown::PlainText) | None => Ok(None),
         }
+    }
+}
+
+impl Shown {
+    /// By the certificate and its intermediates, in DER; empty if there is none.
+    fn of(chain: &[impl AsRef<[u8]>]) -> Self {
+        if chain.is_empty() { Self::Nothing } else { Self::Certificate(chain_holder(chain).map(Arc::new)) }
     }
 }
 
@@ -105,8 +114,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> Served<C> {
             match ready!(Pin::new(accept.as_mut()).poll(cx)) {
                 Ok(stream) => {
                     let certificates = stream.get_ref().1.peer_certificates();
-                    let shown = certificates.and_then(|all| all.first()).map(|it| it.to_vec());
-                    let _once = self.peer.shown.set(Shown::Certificate(shown));
+                    let _once = self.peer.shown.set(Shown::of(certificates.unwrap_or_default()));
                     self.state = State::Open(Box::new(stream));
                 }
                 Err(error) => {

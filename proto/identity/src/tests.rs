@@ -102,7 +102,10 @@ async fn shake(client: Arc<ClientConfig>, server: &Credentials) -> Result<Option
     };
     let (asked, answered) = tokio::join!(asking, answering);
     match (asked, answered) {
-        (Ok(_), Ok(())) => peer.holder().map_err(|error| error.to_string()),
+        (Ok(_), Ok(())) => {
+            let holder = peer.holder().map_err(|error| error.to_string())?;
+            Ok(holder.map(|holder| Holder::clone(&holder)))
+        }
         (asked, answered) => Err(format!("{asked:?}; {answered:?}")),
     }
 }

@@ -96,12 +96,37 @@ impl Lab {
     /// # Errors
     /// If it cannot be started.
     pub fn join(&self, host: &Host, node: &str, line: &str, controller: u16) -> anyhow::Result<Joined> {
-        let program = Build::Present.bin("sextant-agent")?.display().to_string();
+        self.join_by(host, node, &[], line, controller)
+    }
+
+    /// The same as the node of the host's name, with these flags.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn join_with(
+        &self,
+        host: &Host,
+        flags: &[&str],
+        line: &str,
+        controller: u16,
+    ) -> anyhow::Result<Joined> {
+        self.join_by(host, host.name(), flags, line, controller)
+    }
+
+    fn join_by(
+        &self,
+        host: &Host,
+        node: &str,
+        flags: &[&str],
+        line: &str,
+        controller: u16,
+    ) -> anyhow::Result<Joined> {
+        let (program, flags) = (Build::Present.bin("sextant-agent")?.display().to_string(), flags.join(" "));
         let state = self.state_dir(host).display().to_string();
         let input = self.dir().join(format!("token-{}-{controller}", host.name()));
         fs::write(&input, line)?;
         let script = format!(
-            "exec {program} --controller '{}' --node {node} --state-dir {state} join <{}",
+            "exec {program} --controller '{}' --node {node} --state-dir {state} {flags} join <{}",
             tls_url(controller),
             input.display()
         );

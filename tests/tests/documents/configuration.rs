@@ -10,7 +10,7 @@ use clap::Parser;
 use crate::{page::Row, programs, read, settings::Daemon};
 
 /// The page's headings, each with the section of the file that its table is of.
-const SECTIONS: [(&str, Daemon, &str); 15] = [
+const SECTIONS: [(&str, Daemon, &str); 16] = [
     ("agenttoml", Daemon::Agent, ""),
     ("tls", Daemon::Agent, "[tls]"),
     ("tls", Daemon::Controller, "[tls]"),
@@ -26,6 +26,7 @@ const SECTIONS: [(&str, Daemon, &str); 15] = [
     ("bgpneighbour", Daemon::Agent, "[bgp]\nlocal-as = 65001\n[[bgp.neighbour]]"),
     ("controllertoml", Daemon::Controller, ""),
     ("limits", Daemon::Controller, "[limits]"),
+    ("kubernetes", Daemon::Controller, "[kubernetes]"),
 ];
 const ETCD: (&str, Daemon, &str) = ("etcd", Daemon::Controller, "[etcd]");
 

@@ -96,6 +96,7 @@ const OTHERS: [&str; 34] = [
     "--node",
     "--routes-resync",
     "--state-dir",
+    "--join-ca-file",
     "--join-token-file",
     "--tls-ca",
     "--tls-cert",

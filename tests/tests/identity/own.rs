@@ -64,8 +64,14 @@ impl Own {
     }
 
     pub fn start_controller(&mut self, number: u16, store: Option<String>) {
+        self.start_controller_with(number, store, Vec::new());
+    }
+
+    /// The same with these arguments too.
+    pub fn start_controller_with(&mut self, number: u16, store: Option<String>, more: Vec<String>) {
         let dir = self.pki_dir(number).display().to_string();
-        let args = ["--pki", &dir, "--certificate-lifetime", &self.lifetime].map(str::to_owned).to_vec();
+        let args = ["--pki", &dir, "--certificate-lifetime", &self.lifetime].map(str::to_owned);
+        let args = [args.to_vec(), more].concat();
         let options = ControllerOptions { number, store, args, ..ControllerOptions::default() };
         let controller = self.lab.controller(options).unwrap();
         controller.wait_ready(10 * SECONDS).unwrap();

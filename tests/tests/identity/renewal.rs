@@ -91,6 +91,40 @@ fn a_forgotten_node_whose_certificate_has_ended_needs_a_token() {
     own.wait_ready("h1");
 }
 
+/// Neither the ended certificate of a revoked node nor a valid one gets another.
+#[test]
+fn a_revoked_node_gets_no_other_certificate_whether_the_former_has_ended_or_not() {
+    let mut own = Own::start("revoked renewal", 2, 6);
+    for index in [0, 1] {
+        own.join_anew(index);
+        own.start_agent(index, &[]);
+        own.wait_ready(own.hosts[index].name());
+    }
+    own.agents.remove(0).process.kill().unwrap();
+    poll("the certificate of h1 ends", 30 * SECONDS, || {
+        own.certificate(0).ends.elapsed().map_err(|left| format!("{left:?}"))
+    });
+    let ended = own.certificate(0).serial;
+    let (before, valid) = (own.agents[0].process.log_len(), own.certificate(1));
+    for node in ["h1", "h2"] {
+        own.sextant(&["node", "revoke", node]);
+    }
+    // That of h2 is valid still, and is renewed over connections that show it.
+    let line =
+        own.agents[0].process.wait_for_line_after(before, "certificate not renewed", 30 * SECONDS).unwrap();
+    assert!(line.text.contains("node h2 is revoked"), "{}", line.text);
+    own.start_agent(0, &[]);
+    let line = own.agents[1].process.wait_for_line("certificate not renewed", 30 * SECONDS).unwrap().text;
+    assert!(line.contains("node h1 is revoked"), "{line}");
+    assert_eq!(own.certificate(0).serial, ended);
+    assert!(
+        own.certificate(1).ends <= valid.ends + Duration::from_secs(6),
+        "h2 has none from after its revocation"
+    );
+    own.sextant(&["node", "revoke", "h1", "--undo"]);
+    own.wait_ready("h1");
+}
+
 /// Another root: both are trusted first, then the issuing certificate is replaced, then the former root is removed. No stream is broken.
 #[test]
 fn the_root_is_replaced_and_no_stream_is_broken() {

@@ -114,6 +114,51 @@ fn a_token_that_is_not_for_the_host_is_refused_with_the_reason() {
     refused(1, "h2", &revoked, "there is no join token");
 }
 
+/// An issuing certificate that has ended signs nothing. Who has no right token learns of the token, not of that; and a right one is not
+/// spent for a certificate that cannot be made.
+#[test]
+fn nothing_is_signed_before_the_token_is_checked_and_no_token_is_spent_for_nothing() {
+    let own = Own::start("order", 1, DAY);
+    let line = own.token(&["--node", "h1"]);
+    let pki = own.pki_dir(1);
+    let (certificate, kept) = (pki.join("issuing.pem"), fs::read_to_string(pki.join("issuing.pem")).unwrap());
+    let replace = |text: &str| {
+        fs::write(pki.join("new"), text).unwrap();
+        fs::rename(pki.join("new"), &certificate).unwrap();
+    };
+    replace(&ended(&pki));
+    let wrong = line.trim().rsplit_once(':').unwrap().0.to_owned() + ":" + &"0".repeat(64);
+    let refused = own.join(0, &wrong);
+    assert!(
+        !refused.is_done && refused.text.contains("the secret of the join token is wrong"),
+        "{refused:?}"
+    );
+    let unsigned = own.join(0, &line);
+    assert!(
+        !unsigned.is_done && unsigned.text.contains("the issuing certificate of c1 has ended"),
+        "{unsigned:?}"
+    );
+    let tokens = own.sextant(&["token", "list"]);
+    assert!(tokens.contains("0 of 1"), "{tokens}");
+    replace(&kept);
+    let joined = own.join(0, &line);
+    assert!(joined.is_done, "{joined:?}");
+}
+
+/// An issuing certificate of the key there that has ended.
+fn ended(pki: &std::path::Path) -> String {
+    let read = |name: &str| fs::read_to_string(pki.join(name)).unwrap();
+    let key = |name: &str| rcgen::KeyPair::from_pem(&read(name)).unwrap();
+    let root = rcgen::Issuer::from_ca_cert_pem(&read("root.pem"), key("root.key")).unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+    let uri = "spiffe://default/controller/c1".try_into().unwrap();
+    params.subject_alt_names = vec![rcgen::SanType::URI(uri)];
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    params.signed_by(&key("issuing.key"), &root).unwrap().pem()
+}
+
 /// Two hosts use one token at the same time, at two controllers: one gets the certificate. So do as many of a fleet as a token is for.
 #[test]
 fn of_two_hosts_with_one_token_at_two_controllers_one_joins() {

@@ -78,6 +78,7 @@ const CONTROLLER: &[&str] = &[
     "pools",
     "reservations",
     "tokens",
+    "kubernetes",
     "claims",
     "receipts",
     "expiry",

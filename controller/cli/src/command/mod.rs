@@ -10,6 +10,7 @@ mod named;
 mod plan;
 mod reassign;
 mod reservations;
+mod revoke;
 mod token;
 mod trace;
 mod wait;
@@ -79,6 +80,7 @@ pub(crate) async fn run(command_line: CommandLine) -> Result<(), Failure> {
         Command::Resume => show::print(output, &Paused { paused: false, revision: link.resume().await? }),
         Command::Wait { revision, timeout } => wait::wait(&mut link, output, revision, timeout).await,
         Command::Token(command) => token::token(&mut link, output, command).await,
+        Command::Revoke(command) => revoke::revoke(&mut link, output, command).await,
         Command::Whoami => whoami::whoami(&mut link, output).await,
         Command::Completions { shell } => completions(shell),
     }

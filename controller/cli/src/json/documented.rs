@@ -51,6 +51,17 @@ fn token() -> sextant_proto::v1::JoinToken {
     }
 }
 
+fn revoked() -> sextant_proto::v1::RevokedMember {
+    sextant_proto::v1::RevokedMember {
+        kind: "admin".into(),
+        name: "bob".into(),
+        all: false,
+        serials: vec!["1f".into()],
+        since_unix_ms: sample::NOW,
+        by: "admin ann at 2001:db8::5".into(),
+    }
+}
+
 impl Page {
     fn read() -> Self {
         let mut objects: BTreeMap<String, Vec<Key>> = BTreeMap::new();
@@ -212,6 +223,11 @@ fn samples() -> Vec<(&'static str, Value)> {
         ("Token", value(Token::from(&token()))),
         ("TokenCreated", value(TokenCreated { line: "", token: Token::from(&token()), revision })),
         ("TokenRevoked", value(TokenRevoked { id: "00000000000000a1", revision })),
+        ("RevokedMember", value(RevokedMember::from(&revoked()))),
+        (
+            "MemberRevoked",
+            value(MemberRevoked { kind: "admin", name: &name, serial: Some("1f"), revoked: true, revision }),
+        ),
         ("Paused", value(Paused { paused: true, revision })),
         (
             "BackupWritten",

@@ -303,6 +303,19 @@ impl Link {
         Ok(Revision(self.change(call).await?.revision))
     }
 
+    pub(crate) async fn revoke_member(
+        &mut self,
+        request: &v1::RevokeMemberRequest,
+    ) -> Result<Revision, Failure> {
+        let call = async |mut client: Client| client.revoke_member(request.clone()).await;
+        Ok(Revision(self.change(call).await?.revision))
+    }
+
+    pub(crate) async fn revoked(&mut self) -> Result<Vec<v1::RevokedMember>, Failure> {
+        let call = async |mut client: Client| client.list_revoked(v1::ListRevokedRequest {}).await;
+        Ok(self.ask(call).await?.revoked)
+    }
+
     /// Without a revision: the last one published to agents. Without a time-out: no limit.
     pub(crate) async fn wait(
         &mut self,

@@ -12,6 +12,7 @@ mod phrases;
 mod plan;
 mod pools;
 mod reservations;
+mod revoked;
 mod routes;
 mod status;
 mod table;
@@ -29,6 +30,7 @@ pub(crate) use phrases::{lagging, listed, one_line, progress, some_names, waited
 pub(crate) use plan::plan;
 pub(crate) use pools::{list as pool_list, show as pool_show};
 pub(crate) use reservations::list as reservation_list;
+pub(crate) use revoked::list as revoked_list;
 pub(crate) use routes::list as route_list;
 pub(crate) use status::status;
 pub(crate) use tokens::list as token_list;

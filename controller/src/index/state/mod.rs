@@ -16,11 +16,11 @@ use self::chunks::chunks;
 use super::{Holdings, Names, Snapshot, User, infrastructure};
 use crate::{
     elapsed::Elapsed,
-    keys::{Key, Keys},
+    keys::{Key, Keys, Member},
     lineage::History,
     records::{
-        ControlRecord, ControllerRecord, DenialRecord, DoubtRecord, HeldClaim, MarkRecord, Meta, NodeRecord,
-        Record, RecordError, RemovalsRecord, SessionRecord, VerdictRecord,
+        ControlRecord, ControllerRecord, DenialRecord, DoubtRecord, HeldClaim, MarkRecord, MemberDenial,
+        Meta, NodeIdentity, NodeRecord, Record, RecordError, RemovalsRecord, SessionRecord, VerdictRecord,
     },
     registry::{Batch, Entry, Event, Listing},
 };
@@ -55,6 +55,8 @@ pub struct State {
     nodes: BTreeMap<NodeName, View<NodeRecord>>,
     names: Names,
     denials: BTreeMap<NodeName, View<DenialRecord>>,
+    member_denials: BTreeMap<Member, View<MemberDenial>>,
+    identities: BTreeMap<NodeName, View<NodeIdentity>>,
     sessions: BTreeMap<NodeName, View<SessionRecord>>,
     controllers: BTreeMap<String, View<ControllerRecord>>,
     /// By node and controller.
@@ -106,6 +108,8 @@ impl State {
             nodes: BTreeMap::new(),
             names: Names::default(),
             denials: BTreeMap::new(),
+            member_denials: BTreeMap::new(),
+            identities: BTreeMap::new(),
             sessions: BTreeMap::new(),
             controllers: BTreeMap::new(),
             verdicts: BTreeMap::new(),
@@ -217,6 +221,8 @@ impl State {
                 kept
             }
             Key::Denial(name) => keep(&mut self.denials, name, entry),
+            Key::MemberDenial(member) => keep(&mut self.member_denials, member, entry),
+            Key::Identity(name) => keep(&mut self.identities, name, entry),
             Key::Session(name) => {
                 touched.nodes.insert(name.clone());
                 keep(&mut self.sessions, name, entry)
@@ -316,6 +322,8 @@ impl State {
                 touched.nodes.insert(name);
             }
             Some(Key::Denial(name)) => drop(self.denials.remove(&name)),
+            Some(Key::MemberDenial(member)) => drop(self.member_denials.remove(&member)),
+            Some(Key::Identity(name)) => drop(self.identities.remove(&name)),
             Some(Key::Session(name)) => {
                 self.sessions.remove(&name);
                 touched.nodes.insert(name);
@@ -416,6 +424,9 @@ impl State {
             .chain(self.lineage.ids().map(|id| keys.mark(id)))
             .chain(self.doubts.keys().map(|node| keys.doubt(node)))
             .chain(self.nodes.keys().map(|name| keys.node(name)))
+            .chain(self.denials.keys().map(|name| keys.denial(name)))
+            .chain(self.member_denials.keys().map(|member| keys.member_denial(member)))
+            .chain(self.identities.keys().map(|name| keys.identity(name)))
             .chain(self.sessions.keys().map(|name| keys.session(name)))
             .chain(self.controllers.keys().map(|id| keys.controller(id)))
             .chain(self.verdicts.keys().map(|(node, controller)| keys.verdict(node, controller)))

@@ -8,10 +8,11 @@ use super::{State, View};
 use crate::{
     elapsed::Elapsed,
     index::Holdings,
+    keys::Member,
     lineage::History,
     records::{
-        ClaimRecord, ControllerRecord, DenialRecord, DoubtRecord, Meta, NodeRecord, RemovalsRecord, Seen,
-        SessionRecord, VerdictRecord, seen,
+        ClaimRecord, ControllerRecord, DenialRecord, DoubtRecord, MemberDenial, Meta, NodeIdentity,
+        NodeRecord, RemovalsRecord, Seen, SessionRecord, VerdictRecord, seen,
     },
     registry::Guard,
 };
@@ -106,6 +107,16 @@ impl State {
     /// The revoked nodes.
     pub fn denials(&self) -> &BTreeMap<NodeName, View<DenialRecord>> {
         &self.denials
+    }
+
+    /// The revoked people and controllers.
+    pub fn member_denials(&self) -> &BTreeMap<Member, View<MemberDenial>> {
+        &self.member_denials
+    }
+
+    /// The keys of the hosts that joined last, by node.
+    pub fn identities(&self) -> &BTreeMap<NodeName, View<NodeIdentity>> {
+        &self.identities
     }
 
     /// All sessions.

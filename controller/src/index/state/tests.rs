@@ -163,3 +163,26 @@ fn nothing_of_a_restore_is_published_until_it_is_complete() {
     assert_eq!(fixture.state.apply(&put(5, &replaced)), Ok(Applied::Anew), "whole");
     assert!(fixture.state.apply(&put(5, &Meta::new())).is_err(), "another store altogether");
 }
+
+/// A relist compares with these: a revocation that ended while the watch was interrupted must not stay.
+#[test]
+fn revocations_and_keys_of_nodes_are_known_and_gone_with_their_records() {
+    use crate::records::{DenialRecord, MemberDenial, NodeIdentity};
+    let mut fixture = Fixture::new();
+    let member = Member::Admin(name());
+    let node = DenialRecord { node_ids: vec![], serials: vec![], denied_unix_ms: 1, by: String::new() };
+    let person = MemberDenial { all: true, serials: vec![], denied_unix_ms: 1, by: String::new() };
+    let puts = vec![
+        (fixture.keys.denial(&name()), node.encode()),
+        (fixture.keys.member_denial(&member), person.encode()),
+        (fixture.keys.identity(&name()), NodeIdentity { key_hash: [1; 32] }.encode()),
+    ];
+    let keys: Vec<String> = puts.iter().map(|(key, _)| key.clone()).collect();
+    assert_eq!(fixture.apply(2, puts, vec![]), None, "agents do not see them");
+    let known: Vec<String> = fixture.state.known_keys().collect();
+    assert!(keys.iter().all(|key| known.contains(key)), "{known:?}");
+    assert!(fixture.state.member_denials().contains_key(&member));
+    fixture.apply(3, vec![], keys.clone());
+    assert!(fixture.state.known_keys().all(|key| !keys.contains(&key)));
+    assert!(fixture.state.identities().is_empty() && fixture.state.denials().is_empty());
+}

@@ -3,12 +3,16 @@
 //! Claims and reservations are keyed `<32 hex digits>-<length>`: address order, so that all prefixes inside another one
 //! are one range of keys.
 
+mod member;
+
 use std::net::Ipv6Addr;
 
 use sextant_identity::TokenId;
 use sextant_proto::{NodeName, PoolName, Prefix};
 
 use crate::registry::{Guard, KeyRange};
+
+pub use member::Member;
 
 /// The sets of prefixes that must not overlap each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +57,10 @@ pub enum Key {
     Node(NodeName),
     /// A node that is revoked.
     Denial(NodeName),
+    /// A person or a controller that is revoked.
+    MemberDenial(Member),
+    /// The key of the host that joined last as a node.
+    Identity(NodeName),
     /// The session of a node's agent.
     Session(NodeName),
     /// A controller.
@@ -161,6 +169,11 @@ impl Keys {
     /// `denied/<name>`.
     pub fn denial(&self, name: &NodeName) -> String {
         format!("{}denied/{name}", self.root)
+    }
+
+    /// `denied-admins/<name>` or `denied-controllers/<name>`.
+    pub fn member_denial(&self, member: &Member) -> String {
+        format!("{}denied-{}s/{}", self.root, member.kind(), member.name())
     }
 
     /// `sessions/<name>`.
@@ -282,6 +295,9 @@ impl Keys {
             "freed" => parse_prefix(name).map(Key::Freed),
             "nodes" => name.parse().ok().map(Key::Node),
             "denied" => name.parse().ok().map(Key::Denial),
+            "denied-admins" => name.parse().ok().map(|name| Key::MemberDenial(Member::Admin(name))),
+            "denied-controllers" => name.parse().ok().map(|name| Key::MemberDenial(Member::Controller(name))),
+            "identities" => name.parse().ok().map(Key::Identity),
             "sessions" => name.parse().ok().map(Key::Session),
             "verdicts" => parse_verdict(name),
             "doubts" => name.parse().ok().map(Key::Doubt),
@@ -327,6 +343,10 @@ mod tests {
         assert_eq!(keys().claim(prefix), "/sextant/v1/default/claims/20010db8000100000000000000000000-64");
         assert_eq!(keys().parse(&keys().claim(prefix)), Some(Key::Claim(prefix)));
         assert_eq!(keys().parse(&keys().meta()), Some(Key::Meta));
+        let ann: NodeName = "ann".parse().unwrap();
+        for member in [Member::Admin(ann.clone()), Member::Controller(ann)] {
+            assert_eq!(keys().parse(&keys().member_denial(&member)), Some(Key::MemberDenial(member)));
+        }
         let node: NodeName = "host1".parse().unwrap();
         assert_eq!(keys().verdict(&node, "c1"), "/sextant/v1/default/verdicts/host1/c1");
         assert_eq!(keys().parse(&keys().verdict(&node, "c1")), Some(Key::Verdict(node, "c1".into())));

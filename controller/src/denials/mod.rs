@@ -1,20 +1,30 @@
-//! Revoked nodes: their streams and calls are refused on every controller.
+//! Revoked nodes, people and controllers: their streams and calls are refused on every controller.
 //!
-//! A denial is a record in the store. It names the node, its node ids and the serial numbers of its certificates: neither another
-//! name nor another certificate helps the host that is meant.
+//! A denial is a record in the store. That of a node names it, its node ids and the serial numbers of its certificates: neither another
+//! name nor another certificate helps the host that is meant. That of a person or a controller ([`members`]) names it, or some of its
+//! certificates. Whoever has the issuing key of a controller can make certificates for any name: what a revoked controller has issued
+//! counts no longer, but for the key with which a node has joined, which the controller never had.
 
+mod members;
+
+pub use members::check_issuers;
+
+use sextant_identity::Holder;
 use sextant_proto::{NodeId, NodeName, Revision};
+use tokio::sync::watch;
 
 use crate::{
     audit::{Actor, Event, What},
     index::{Index, State},
-    keys::Keys,
+    keys::{Keys, Member},
     records::{DenialRecord, NodeRecord, Record, SessionRecord, unix_ms},
     registry::{Guard, KeyRange, Op, Outcome, RegistryError, SharedRegistry, Txn},
 };
 
 /// How often a change is tried against others.
 const ATTEMPTS: u32 = 8;
+/// The most revoked certificates of one name.
+const MOST_SERIALS: usize = 1000;
 
 /// Why a call is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,14 +52,54 @@ pub enum Denied {
         /// The actor.
         by: String,
     },
+    /// The person or controller is revoked.
+    #[error("{member} is revoked (by {by}); an admin permits it again with `sextant revoke {member} --undo`")]
+    Member {
+        /// Who.
+        member: Member,
+        /// The actor.
+        by: String,
+    },
+    /// This certificate of a person or controller is revoked.
+    #[error(
+        "this certificate of {member} is revoked (by {by}): serial number {serial}; use another one, or an admin permits it again with \
+         `sextant revoke {member} --serial {serial} --undo`"
+    )]
+    Certificate {
+        /// Whose.
+        member: Member,
+        /// Its serial number.
+        serial: String,
+        /// The actor.
+        by: String,
+    },
+    /// A revoked controller has issued the certificate.
+    #[error(
+        "the certificate was issued by controller {controller}, which is revoked (by {by}); get another one from a controller that is not"
+    )]
+    Issuer {
+        /// The controller.
+        controller: NodeName,
+        /// The actor.
+        by: String,
+    },
 }
 
 /// Why nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum DenialError {
     /// The node is not revoked.
-    #[error("node {0} is not revoked; see `sextant status`")]
+    #[error("node {0} is not revoked; see `sextant revoke list`")]
     NotDenied(NodeName),
+    /// The person or controller, or its certificate, is not revoked.
+    #[error("{0} is not revoked so; see `sextant revoke list`")]
+    MemberNotDenied(Member),
+    /// Too many certificates of one name.
+    #[error("{0} has {MOST_SERIALS} revoked certificates; revoke all of the name: sextant revoke {0}")]
+    TooMany(Member),
+    /// Others changed the record each time.
+    #[error("{ATTEMPTS} attempts to revoke {0} collided with concurrent changes; try again")]
+    MemberContended(Member),
     /// Others changed the node each time.
     #[error("{ATTEMPTS} attempts to revoke node {0} collided with concurrent changes; try again")]
     Contended(NodeName),
@@ -84,7 +134,26 @@ pub fn check(
     Ok(())
 }
 
-/// The revoked nodes of the cluster.
+/// Whether this certificate counts: its holder is not revoked, nor the controller that has issued it.
+///
+/// # Errors
+/// If it does not count.
+pub fn check_holder(state: &State, holder: &Holder) -> Result<(), Denied> {
+    match Member::of(&holder.identity.subject) {
+        Some(member) => members::check(state, &member, Some(&holder.serial))?,
+        None => {
+            let name = holder.identity.subject.name();
+            check(state, Some(name), None, Some(&holder.serial))?;
+            // The key was made on the host: no controller can use it, whatever it has issued.
+            if state.identities().get(name).is_some_and(|it| it.record.key_hash == holder.key_hash) {
+                return Ok(());
+            }
+        }
+    }
+    members::check_issuers(state, &holder.issuers)
+}
+
+/// The revoked members of the cluster.
 #[derive(Clone)]
 pub struct Denials {
     registry: SharedRegistry,
@@ -112,12 +181,25 @@ impl Denials {
         self.index.read(|state| check(state, Some(name), node_id, None))
     }
 
-    /// Whether the node of this certificate is revoked.
+    /// Whether this certificate counts.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn check_holder(&self, holder: &Holder) -> Result<(), Denied> {
+        self.index.read(|state| check_holder(state, holder))
+    }
+
+    /// Whether the controller of this name is revoked.
     ///
     /// # Errors
     /// If it is.
-    pub fn check_certificate(&self, name: &NodeName, serial: &str) -> Result<(), Denied> {
-        self.index.read(|state| check(state, Some(name), None, Some(serial)))
+    pub fn check_controller(&self, name: &NodeName) -> Result<(), Denied> {
+        self.index.read(|state| members::check(state, &Member::Controller(name.clone()), None))
+    }
+
+    /// Notifies of each change of which members are revoked.
+    pub fn subscribe(&self) -> watch::Receiver<Revision> {
+        self.index.subscribe_to_denials()
     }
 
     /// Revokes a node. Returns whether it holds a claim.

@@ -14,6 +14,9 @@ use tempfile::TempDir;
 use crate::{Authority, Directory, DirectoryError, Granted, Lifetime, Request, Signer};
 use sextant_receipts::{Content, Trust, issue};
 
+mod encrypted;
+mod further;
+
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn identity(name: &str) -> Identity {
@@ -59,6 +62,11 @@ fn a_nodes_certificate_has_the_name_that_the_caller_gives_and_no_other() {
     let (back, on) = (now.duration_since(holder.begins).unwrap(), holder.ends.duration_since(now).unwrap());
     assert!(back <= Duration::from_secs(301) && on <= 24 * HOUR && on > 23 * HOUR, "{back:?} {on:?}");
     assert_eq!(certificate::public_key(&chain[0]).unwrap(), request(&key).public_key());
+    assert_eq!(holder.key_hash, sextant_identity::token::sha256(&request(&key).public_key()));
+    let issuing = files::read_certificates(&directory.issuing()).unwrap().swap_remove(0);
+    let [issuer] = &holder.issuers[..] else { panic!("{:?}", holder.issuers) };
+    assert_eq!(issuer.controller.as_str(), "c1");
+    assert_eq!(issuer.serial, certificate::holder(&issuing).unwrap().serial);
     assert_eq!(chain.len(), 2, "the issuing certificate goes with it, the root does not");
     assert_eq!(granted.roots, fs::read_to_string(directory.root()).unwrap());
 }
