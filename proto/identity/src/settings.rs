@@ -11,7 +11,7 @@ use crate::files::Paths;
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct TlsKeys {
-    /// Certificates of the trusted authorities (PEM); needs --tls-cert and --tls-key
+    /// Certificates of the trusted authorities (PEM) [default: root.pem beside --tls-cert]
     #[arg(id = "tls-ca", long = "tls-ca", env = "SEXTANT_TLS_CA", value_name = "FILE", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
@@ -19,44 +19,62 @@ pub struct TlsKeys {
     #[arg(id = "tls-cert", long = "tls-cert", env = "SEXTANT_TLS_CERT", value_name = "FILE", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cert: Option<PathBuf>,
-    /// Key of that certificate (PEM), not readable for all users of the host
+    /// Key of that certificate (PEM), not readable for all users of the host [default: as --tls-cert, with .key]
     #[arg(id = "tls-key", long = "tls-key", env = "SEXTANT_TLS_KEY", value_name = "FILE", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<PathBuf>,
 }
 
-/// Some of the files are set, and some are not.
+/// Some of the files are set, and others are neither set nor where they are by default.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{set} {path:?} needs {missing} too: TLS needs all three of --tls-ca, --tls-cert and --tls-key")]
-pub struct Incomplete {
-    set: &'static str,
-    path: PathBuf,
-    missing: &'static str,
+pub enum Incomplete {
+    /// There is no certificate.
+    #[error("{set} {path:?} needs --tls-cert too")]
+    Certificate {
+        /// The setting that is there.
+        set: &'static str,
+        /// Its value.
+        path: PathBuf,
+    },
+    /// There is a certificate, and not all else.
+    #[error("--tls-cert {certificate:?} needs {missing} too: there is no {beside:?}")]
+    Beside {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The setting that is not there.
+        missing: &'static str,
+        /// The file that it is by default.
+        beside: PathBuf,
+    },
 }
 
 impl TlsKeys {
-    /// The files; `None` if none is set.
+    /// The files; `None` if none is set. The certificate is enough where the other files are beside it, as `pki` makes them.
     ///
     /// # Errors
     /// If only some are set.
     pub fn paths(self) -> Result<Option<Paths>, Incomplete> {
-        let named = [("--tls-ca", &self.ca), ("--tls-cert", &self.cert), ("--tls-key", &self.key)];
-        let set = named.iter().find_map(|(name, path)| path.as_ref().map(|path| (*name, path.clone())));
-        let missing = named.iter().find(|(_, path)| path.is_none()).map(|(name, _)| *name);
-        if let (Some((set, path)), Some(missing)) = (set, missing) {
-            return Err(Incomplete { set, path, missing });
-        }
-        Ok(match (self.ca, self.cert, self.key) {
-            (Some(authorities), Some(certificate), Some(key)) => {
-                Some(Paths { authorities, certificate, key })
-            }
-            _ => None,
-        })
+        let Some(certificate) = self.cert else {
+            let others = [("--tls-ca", self.ca), ("--tls-key", self.key)];
+            let set = others.into_iter().find_map(|(set, path)| path.map(|path| (set, path)));
+            return set.map_or(Ok(None), |(set, path)| Err(Incomplete::Certificate { set, path }));
+        };
+        let or_beside = |path: Option<PathBuf>, missing, beside: PathBuf| match path {
+            Some(path) => Ok(path),
+            // A file that cannot be looked at is named when it is read.
+            None if beside.try_exists().unwrap_or(true) => Ok(beside),
+            None => Err(Incomplete::Beside { certificate: certificate.clone(), missing, beside }),
+        };
+        let authorities = or_beside(self.ca, "--tls-ca", certificate.with_file_name("root.pem"))?;
+        let key = or_beside(self.key, "--tls-key", certificate.with_extension("key"))?;
+        Ok(Some(Paths { authorities, certificate, key }))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -64,7 +82,27 @@ mod tests {
         assert_eq!(TlsKeys::default().paths(), Ok(None));
         let all = TlsKeys { ca: Some("/ca".into()), cert: Some("/cert".into()), key: Some("/key".into()) };
         assert_eq!(all.clone().paths().unwrap().unwrap().key, PathBuf::from("/key"));
-        let error = TlsKeys { key: None, ..all }.paths().unwrap_err().to_string();
-        assert!(error.contains("--tls-ca \"/ca\" needs --tls-key too"), "{error}");
+        let error = |keys: TlsKeys| keys.paths().unwrap_err().to_string();
+        let key = error(TlsKeys { key: None, ..all.clone() });
+        assert_eq!(key, "--tls-cert \"/cert\" needs --tls-key too: there is no \"/cert.key\"");
+        let ca = error(TlsKeys { ca: None, ..all.clone() });
+        assert_eq!(ca, "--tls-cert \"/cert\" needs --tls-ca too: there is no \"/root.pem\"");
+        let cert = error(TlsKeys { cert: None, ..all });
+        assert_eq!(cert, "--tls-ca \"/ca\" needs --tls-cert too");
+    }
+
+    #[test]
+    fn a_certificate_is_enough_where_the_other_files_are_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let alone = || TlsKeys { cert: Some(at("ann.pem")), ..TlsKeys::default() };
+        fs::write(at("ann.key"), "").unwrap();
+        assert!(alone().paths().unwrap_err().to_string().contains("needs --tls-ca too"));
+        fs::write(at("root.pem"), "").unwrap();
+        let paths = alone().paths().unwrap().unwrap();
+        let wanted = Paths { authorities: at("root.pem"), certificate: at("ann.pem"), key: at("ann.key") };
+        assert_eq!(paths, wanted);
+        let set = TlsKeys { ca: Some("/ca".into()), ..alone() };
+        assert_eq!(set.paths().unwrap().unwrap().authorities, PathBuf::from("/ca"));
     }
 }
