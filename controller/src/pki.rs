@@ -3,12 +3,12 @@
 use std::time::SystemTime;
 
 use anyhow::Context;
-use sextant_authority::{Directory, Written};
+use sextant_authority::{Directory, DirectoryError, Written};
 use sextant_identity::{Identity, Role, Subject};
 use sextant_proto::{NodeName, PoolName};
 use sextant_streams::Printer;
 
-use crate::settings::{CommandLine, PkiCommand};
+use crate::settings::{CommandLine, PERSON_DAYS, PkiCommand};
 
 /// Carries the command out.
 ///
@@ -17,10 +17,16 @@ use crate::settings::{CommandLine, PkiCommand};
 pub fn run(command_line: &CommandLine, command: &PkiCommand) -> anyhow::Result<()> {
     let mut out = Printer::stdout();
     match command {
-        PkiCommand::Init { dir, name } => {
+        PkiCommand::Init { dir, name, admin } => {
             let place = command_line.pki(dir.clone())?;
             let name = name.clone().unwrap_or_else(host_name);
-            init(&Directory::new(place.directory), &controller(place.cluster, &name)?, &mut out)?;
+            let admin = admin.as_deref().map(|admin| parsed("--admin", admin)).transpose()?;
+            init(
+                &Directory::new(place.directory),
+                &controller(place.cluster, &name)?,
+                admin.as_ref(),
+                &mut out,
+            )?;
         }
         PkiCommand::Controller { name, dir } => {
             let place = command_line.pki(dir.clone())?;
@@ -30,21 +36,29 @@ pub fn run(command_line: &CommandLine, command: &PkiCommand) -> anyhow::Result<(
             let directory = Directory::new(command_line.pki(dir.clone())?.directory);
             anyhow::ensure!((1..=825).contains(days), "--days {days}: give it 1 to 825");
             let (name, role) = (parsed("NAME", name)?, role.parse::<Role>()?);
-            let written = directory.person(&name, role, *days, SystemTime::now())?;
-            print(&mut out, &written);
-            let [key, certificate] = [0, 1].map(|it: usize| written[it].path.display());
-            out.line(format_args!(
-                "for the shell of {name}, who copies root.pem too: export SEXTANT_TLS_CA={} SEXTANT_TLS_CERT={certificate} \
-                 SEXTANT_TLS_KEY={key}",
-                directory.root().display()
-            ));
+            print(&mut out, &directory.person(&name, role, *days, SystemTime::now())?);
+            for_the_shell(&directory, &name, &mut out);
         }
     }
     out.finish().context("standard output")
 }
 
-fn init(directory: &Directory, controller: &Identity, out: &mut Printer) -> anyhow::Result<()> {
-    print(out, &directory.init(controller, SystemTime::now())?);
+fn init(
+    directory: &Directory,
+    controller: &Identity,
+    admin: Option<&NodeName>,
+    out: &mut Printer,
+) -> anyhow::Result<()> {
+    let now = SystemTime::now();
+    print(out, &directory.init(controller, now)?);
+    if let Some(admin) = admin {
+        match directory.person(admin, Role::Admin, PERSON_DAYS, now) {
+            Ok(written) => print(out, &written),
+            Err(DirectoryError::Exists(path)) => print(out, &[Written { path, is_new: false }]),
+            Err(error) => return Err(error.into()),
+        }
+        for_the_shell(directory, admin, out);
+    }
     let (path, root_key) = (directory.path().display(), directory.root_key());
     out.line(format_args!("in controller.toml: pki = \"{path}\""));
     if root_key.exists() {
@@ -54,6 +68,14 @@ fn init(directory: &Directory, controller: &Identity, out: &mut Printer) -> anyh
         ));
     }
     Ok(())
+}
+
+fn for_the_shell(directory: &Directory, person: &NodeName, out: &mut Printer) {
+    let certificate = directory.person_certificate(person);
+    out.line(format_args!(
+        "for the shell of {person}: export SEXTANT_TLS_CERT={}; or copy it with {person}.key and root.pem to another machine",
+        certificate.display()
+    ));
 }
 
 fn further(directory: &Directory, controller: &Identity, out: &mut Printer) -> anyhow::Result<()> {

@@ -72,6 +72,9 @@ pub enum DirectoryError {
     /// A certificate that is there already.
     #[error("{0:?} exists; give another name, or remove the file")]
     Exists(PathBuf),
+    /// A person whose files would be the authority's own.
+    #[error("{0}.pem and {0}.key are the authority's own files; give the person another name")]
+    Reserved(NodeName),
 }
 
 impl Directory {
@@ -103,6 +106,11 @@ impl Directory {
     /// Its key.
     pub fn issuing_key(&self) -> PathBuf {
         self.0.join("issuing.key")
+    }
+
+    /// The certificate of a person; the key is beside it.
+    pub fn person_certificate(&self, name: &NodeName) -> PathBuf {
+        self.0.join(format!("{name}.pem"))
     }
 
     /// Makes the root and the issuing certificate of the first controller. Files that are there stay.
@@ -160,7 +168,10 @@ impl Directory {
         days: u32,
         now: SystemTime,
     ) -> Result<Vec<Written>, DirectoryError> {
-        let (path, key_path) = (self.0.join(format!("{name}.pem")), self.0.join(format!("{name}.key")));
+        if ["root", "issuing"].contains(&name.as_str()) {
+            return Err(DirectoryError::Reserved(name.clone()));
+        }
+        let (path, key_path) = (self.person_certificate(name), self.0.join(format!("{name}.key")));
         if let Some(path) = [&path, &key_path].into_iter().find(|path| path.exists()) {
             return Err(DirectoryError::Exists(path.clone()));
         }

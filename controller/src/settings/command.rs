@@ -10,6 +10,8 @@ use super::{CommandLine, DEFAULT_CONFIG, Invalid, keys::Keys, value};
 
 /// The default directory of the cluster's authority.
 const DEFAULT_PKI: &str = "/etc/sextant/pki";
+/// The days until the certificate of a person ends, by default.
+pub const PERSON_DAYS: u32 = 90;
 
 /// The controller's other commands.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
@@ -26,7 +28,7 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum PkiCommand {
     /// Make the root of the cluster and the issuing certificate of its first controller; files that exist stay
-    #[command(after_help = "Example:\n  sextant-controller pki init")]
+    #[command(after_help = "Example:\n  sextant-controller pki init --admin ann")]
     Init {
         /// Directory of the files [default: --pki, else /etc/sextant/pki]
         #[arg(long, value_name = "DIR")]
@@ -34,6 +36,9 @@ pub enum PkiCommand {
         /// Name of this controller [default: the host's name]
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
+        /// Make the certificate and the key of this admin too, as `pki admin` does
+        #[arg(long, value_name = "PERSON")]
+        admin: Option<String>,
     },
     /// Make the issuing certificate of a further controller, in a directory to copy to its machine; needs root.key
     #[command(after_help = "Example:\n  sextant-controller pki controller c2")]
@@ -53,7 +58,7 @@ pub enum PkiCommand {
         #[arg(long, value_name = "ROLE", default_value = "admin")]
         role: String,
         /// Days until the certificate ends (1 to 825)
-        #[arg(long, value_name = "DAYS", default_value_t = 90)]
+        #[arg(long, value_name = "DAYS", default_value_t = PERSON_DAYS)]
         days: u32,
         /// Directory of the controller's files [default: --pki, else /etc/sextant/pki]
         #[arg(long, value_name = "DIR")]

@@ -26,7 +26,7 @@ use crate::{
     sweeper::Keep,
 };
 
-pub use command::{Command, PkiCommand, PkiPlace};
+pub use command::{Command, PERSON_DAYS, PkiCommand, PkiPlace};
 use keys::{EtcdKeys, Keys, Mode};
 pub use receipts::ReceiptKey;
 pub use tls::Tls;
