@@ -44,7 +44,12 @@ fn the_demo_shows_routes_pings_and_failures_and_leaves_nothing_behind() {
     let (took, text) = (began.elapsed(), text(&output));
     assert!(output.status.success(), "{text}");
     let expected = [
+        "$ sextant-controller pki init --admin ann",
+        "--down-after 2 --pki /etc/sextant/pki",
+        "export SEXTANT_CONTROLLER=https://[2001:db8::c:1]:7300 SEXTANT_TLS_CERT=/etc/sextant/pki/ann.pem",
         "$ sextant pool add main 2001:db8:8000::/40 --host-len 64 --container-len 80",
+        "$ sextant token create --node 'h*' --count 4 >join-token",
+        "--controller https://[2001:db8::c:1]:7300 --uplink eth0 --bridge docker0 --bridge-create --join-token-file join-token",
         "$ sextant node list",
         "via 2001:db8::2 dev eth0 metric 512",
         "from \\ to  h1/a  h1/b  h2/a  h2/b  h3/a  h3/b",
@@ -58,6 +63,7 @@ fn the_demo_shows_routes_pings_and_failures_and_leaves_nothing_behind() {
     ];
     let missing: Vec<_> = expected.iter().filter(|line| !text.contains(**line)).collect();
     assert!(missing.is_empty(), "not shown: {missing:?}; all:\n{text}");
+    assert!(!text.contains("http://") && !text.contains("--insecure"), "{text}");
     assert!(!text.contains('\x1b'), "colours are for terminals:\n{text}");
     assert_eq!(remains(&id(&text)), [""; 0], "left behind");
     assert!(took < Duration::from_secs(60), "it took {took:?}");
@@ -69,7 +75,7 @@ fn the_demo_runs_with_docker_engines() {
     let text = text(&output);
     assert!(output.status.success(), "{text}");
     let expected = [
-        "sextant-agent --controller http://[2001:db8::c:1]:7300 --uplink eth0 --docker-mode network",
+        "sextant-agent --controller https://[2001:db8::c:1]:7300 --uplink eth0 --docker-mode network",
         "h3 $ docker run -d --name web --network sextant lab sleep 100000",
         "6 of 6 pings answered",
         "container web",
@@ -109,7 +115,8 @@ fn the_demo_runs_on_etcd_with_two_controllers() {
     let expected = [
         "sextant-controller --store etcd:http://[2001:db8::e:1]:2379,http://[2001:db8::e:2]:2379,",
         "--listen '[2001:db8::c:2]:7300'",
-        "sextant-agent --controller http://[2001:db8::c:1]:7300,http://[2001:db8::c:2]:7300",
+        "$ sextant-controller pki controller c2",
+        "sextant-agent --controller https://[2001:db8::c:1]:7300,https://[2001:db8::c:2]:7300",
         "returned, 0 lost",
         "packets that followed the default route: 0",
         "All checks passed",
@@ -120,16 +127,33 @@ fn the_demo_runs_on_etcd_with_two_controllers() {
 }
 
 #[test]
+fn the_demo_runs_without_tls_if_it_is_asked_to() {
+    let output = demo(&["--insecure", "--hosts", "2", "--containers", "1"]).output().unwrap();
+    let text = text(&output);
+    assert!(output.status.success(), "{text}");
+    for shown in
+        ["export SEXTANT_CONTROLLER=http://[2001:db8::c:1]:7300 SEXTANT_INSECURE=true", "All checks passed"]
+    {
+        assert!(text.contains(shown), "{shown}: {text}");
+    }
+    assert!(!text.contains("pki") && !text.contains("token"), "{text}");
+}
+
+#[test]
 fn a_kept_demo_keeps_running_until_it_is_removed() {
     let output = demo(&["--hosts", "2", "--containers", "1", "--keep"]).output().unwrap();
     let text = text(&output);
     assert!(output.status.success(), "{text}");
     let id = id(&text);
+    let mut lines = text.lines().filter_map(|line| line.trim().strip_prefix("$ sudo "));
+    let ask = lines.find(|line| line.ends_with("node list"));
+    let nodes = Command::new("sh").args(["-c", ask.unwrap_or("false")]).output().unwrap();
     let container = format!("sx{id}-h1-a");
     let ping = ["netns", "exec", &container, "ping", "-c1", "-W1", "2001:db8::2"];
     let answer = Command::new("ip").args(ping).output().unwrap();
     let ended = demo(&["--end", &id]).output().unwrap();
     assert!(answer.status.success(), "{answer:?} in:\n{text}");
+    assert!(nodes.status.success(), "{ask:?}: {nodes:?}");
     assert!(text.contains(&format!("sudo deploy/demo --end {id}")), "{text}");
     assert!(ended.status.success(), "{ended:?}");
     assert_eq!(remains(&id), [""; 0], "left behind");

@@ -108,6 +108,9 @@ pub enum DirectoryError {
         "the issuing certificate is not certified by the root: {0}; give the file that `sextant-controller pki sign` has made for this cluster"
     )]
     Uncertified(String),
+    /// A person whose files would be the authority's own.
+    #[error("{0}.pem and {0}.key are the authority's own files; give the person another name")]
+    Reserved(NodeName),
 }
 
 impl Directory {
@@ -149,6 +152,11 @@ impl Directory {
     /// The request of an issuing certificate, of a further controller.
     pub fn request_path(&self) -> PathBuf {
         self.path.join("issuing.csr")
+    }
+
+    /// The certificate of a person; the key is beside it.
+    pub fn person_certificate(&self, name: &NodeName) -> PathBuf {
+        self.path.join(format!("{name}.pem"))
     }
 
     /// Makes the root and the issuing certificate of the first controller. Files that are there stay.
@@ -206,7 +214,10 @@ impl Directory {
         days: u32,
         now: SystemTime,
     ) -> Result<Vec<Written>, DirectoryError> {
-        let (path, key_path) = (self.path.join(format!("{name}.pem")), self.path.join(format!("{name}.key")));
+        if ["root", "issuing"].contains(&name.as_str()) {
+            return Err(DirectoryError::Reserved(name.clone()));
+        }
+        let (path, key_path) = (self.person_certificate(name), self.path.join(format!("{name}.key")));
         if let Some(path) = [&path, &key_path].into_iter().find(|path| path.exists()) {
             return Err(DirectoryError::Exists(path.clone()));
         }

@@ -6,12 +6,12 @@ mod passphrase;
 use std::{path::Path, time::SystemTime};
 
 use anyhow::Context;
-use sextant_authority::{Directory, Written};
+use sextant_authority::{Directory, DirectoryError, Written};
 use sextant_identity::{Identity, Role, Subject};
 use sextant_proto::{NodeName, PoolName};
 use sextant_streams::Printer;
 
-use crate::settings::{CommandLine, PkiCommand, RootKeyArgs};
+use crate::settings::{CommandLine, PERSON_DAYS, PkiCommand, RootKeyArgs};
 
 /// Carries the command out.
 ///
@@ -20,14 +20,15 @@ use crate::settings::{CommandLine, PkiCommand, RootKeyArgs};
 pub fn run(command_line: &CommandLine, command: &PkiCommand) -> anyhow::Result<()> {
     let mut out = Printer::stdout();
     match command {
-        PkiCommand::Init { dir, name, backup, passphrase_file } => {
+        PkiCommand::Init { dir, name, backup, passphrase_file, admin } => {
             let place = command_line.pki(dir.clone())?;
             let name = name.clone().unwrap_or_else(host_name);
             let (directory, first) = (Directory::new(place.directory), controller(place.cluster, &name)?);
+            let admin = admin.as_deref().map(|admin| parsed("--admin", admin)).transpose()?;
             // Asked for first: nothing is made without a usable passphrase.
             let passphrase =
                 backup.is_some().then(|| passphrase::of_new(passphrase_file.as_deref())).transpose()?;
-            init(&directory, &first, &mut out)?;
+            init(&directory, &first, admin.as_ref(), &mut out)?;
             if let (Some(file), Some(passphrase)) = (backup, passphrase) {
                 print(&mut out, &[directory.back_up(file, &passphrase)?]);
             }
@@ -61,8 +62,22 @@ pub fn run(command_line: &CommandLine, command: &PkiCommand) -> anyhow::Result<(
     out.finish().context("standard output")
 }
 
-fn init(directory: &Directory, controller: &Identity, out: &mut Printer) -> anyhow::Result<()> {
-    print(out, &directory.init(controller, SystemTime::now())?);
+fn init(
+    directory: &Directory,
+    controller: &Identity,
+    admin: Option<&NodeName>,
+    out: &mut Printer,
+) -> anyhow::Result<()> {
+    let now = SystemTime::now();
+    print(out, &directory.init(controller, now)?);
+    if let Some(admin) = admin {
+        match directory.person(admin, Role::Admin, PERSON_DAYS, now) {
+            Ok(written) => print(out, &written),
+            Err(DirectoryError::Exists(path)) => print(out, &[Written { path, is_new: false }]),
+            Err(error) => return Err(error.into()),
+        }
+        for_the_shell(directory, admin, out);
+    }
     out.line(format_args!("in controller.toml: pki = \"{}\"", directory.path().display()));
     Ok(())
 }
@@ -110,15 +125,17 @@ fn person(
     days: u32,
     out: &mut Printer,
 ) -> anyhow::Result<()> {
-    let written = directory.person(name, role, days, SystemTime::now())?;
-    print(out, &written);
-    let [key, certificate] = [0, 1].map(|it: usize| written[it].path.display());
-    out.line(format_args!(
-        "for the shell of {name}, who copies root.pem too: export SEXTANT_TLS_CA={} SEXTANT_TLS_CERT={certificate} \
-         SEXTANT_TLS_KEY={key}",
-        directory.root().display()
-    ));
+    print(out, &directory.person(name, role, days, SystemTime::now())?);
+    for_the_shell(directory, name, out);
     Ok(())
+}
+
+fn for_the_shell(directory: &Directory, person: &NodeName, out: &mut Printer) {
+    let certificate = directory.person_certificate(person);
+    out.line(format_args!(
+        "for the shell of {person}: export SEXTANT_TLS_CERT={}; or copy it with {person}.key and root.pem to another machine",
+        certificate.display()
+    ));
 }
 
 fn print(out: &mut Printer, written: &[Written]) {

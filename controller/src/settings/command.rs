@@ -10,6 +10,8 @@ use super::{CommandLine, DEFAULT_CONFIG, Invalid, keys::Keys, value};
 
 /// The default directory of the cluster's authority.
 const DEFAULT_PKI: &str = "/etc/sextant/pki";
+/// The days until the certificate of a person ends, by default.
+pub const PERSON_DAYS: u32 = 90;
 
 /// The controller's other commands.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
@@ -26,7 +28,7 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum PkiCommand {
     /// Make the root of the cluster and the issuing certificate of its first controller; files that exist stay
-    #[command(after_help = "Example:\n  sextant-controller pki init")]
+    #[command(after_help = "Example:\n  sextant-controller pki init --admin ann")]
     Init {
         /// Directory of the files [default: --pki, else /etc/sextant/pki]
         #[arg(long, value_name = "DIR")]
@@ -40,6 +42,9 @@ pub enum PkiCommand {
         /// File whose first line is the passphrase of the backup [default: the terminal]
         #[arg(long, value_name = "FILE", requires = "backup")]
         passphrase_file: Option<PathBuf>,
+        /// Make the certificate and the key of this admin too, as `pki admin` does
+        #[arg(long, value_name = "PERSON")]
+        admin: Option<String>,
     },
     /// Make the key of a further controller on its own machine, and print the request of its issuing certificate, for `pki sign`
     #[command(after_help = "Example:\n  sextant-controller pki request c2 >c2.csr")]
@@ -95,7 +100,7 @@ pub enum PkiCommand {
         #[arg(long, value_name = "ROLE", default_value = "admin")]
         role: String,
         /// Days until the certificate ends (1 to 825)
-        #[arg(long, value_name = "DAYS", default_value_t = 90)]
+        #[arg(long, value_name = "DAYS", default_value_t = PERSON_DAYS)]
         days: u32,
         /// Directory of the controller's files [default: --pki, else /etc/sextant/pki]
         #[arg(long, value_name = "DIR")]

@@ -28,7 +28,7 @@ use crate::{
     sweeper::Keep,
 };
 
-pub use command::{Command, PkiCommand, PkiPlace, RootKeyArgs};
+pub use command::{Command, PERSON_DAYS, PkiCommand, PkiPlace, RootKeyArgs};
 use keys::{EtcdKeys, Keys, Mode};
 pub use receipts::ReceiptKey;
 pub use tls::Tls;

@@ -7,22 +7,19 @@ use serde_json::Value;
 use sextant_proto::Prefix;
 
 use super::{
-    Options, Topology, docker, ndp,
+    Options, Topology,
+    access::Access,
+    control_plane::DOWN_AFTER,
+    docker,
     terminal::{Terminal, columns},
 };
 use crate::{
-    Agent, AgentOptions, Container, Controller, ControllerOptions, Docker, Etcd, Host, Lab, RouteMonitor,
-    SECONDS, StoreKind,
-    lab::{daemons::controller_url, poll::try_poll},
+    Agent, AgentOptions, Container, Controller, Docker, Etcd, Host, Lab, RouteMonitor, SECONDS, StoreKind,
+    lab::poll::try_poll,
 };
 
 /// The deadline of everything that the demo waits for.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(20);
-/// The pool: a /64 for each host, and a /80 of that for its containers.
-const POOL: [&str; 8] =
-    ["pool", "add", "main", "2001:db8:8000::/40", "--host-len", "64", "--container-len", "80"];
-/// The controllers' `--down-after`, in seconds: shorter than the default, so that the demo is short.
-const DOWN_AFTER: &str = "2";
 /// How many lines of a list of hosts or containers are shown.
 const ROWS: usize = 8;
 
@@ -39,15 +36,17 @@ pub(super) struct Cluster {
     pub(super) containers: Vec<Container>,
     pub(super) router: Option<Host>,
     containers_per_host: u8,
-    store: StoreKind,
-    topology: Topology,
+    pub(super) store: StoreKind,
+    pub(super) topology: Topology,
+    pub(super) access: Access,
     pub(super) lab: Lab,
     pub(super) terminal: Terminal,
 }
 
 impl Cluster {
-    pub(super) fn new(lab: Lab, terminal: Terminal, options: &Options) -> Self {
-        Self {
+    pub(super) fn new(lab: Lab, terminal: Terminal, options: &Options) -> anyhow::Result<Self> {
+        let access = Access::new(&lab, &terminal, options)?;
+        Ok(Self {
             agents: Vec::new(),
             controllers: Vec::new(),
             etcd: None,
@@ -58,9 +57,10 @@ impl Cluster {
             containers_per_host: options.containers,
             store: options.store,
             topology: options.topology,
+            access,
             lab,
             terminal,
-        }
+        })
     }
 
     /// Builds the cluster; all nodes are ready then.
@@ -69,21 +69,6 @@ impl Cluster {
         self.start_control_plane()?;
         self.start_agents()?;
         self.make_containers()
-    }
-
-    /// Controllers, and a pool.
-    pub(super) fn start_control_plane(&mut self) -> anyhow::Result<()> {
-        self.start_controllers()?;
-        let (pool, text) = match self.topology {
-            Topology::Switched => {
-                (POOL, "Each host gets a /64 from the pool. A /80 of that /64 is for the host's containers.")
-            }
-            Topology::NdpProxy => {
-                (ndp::POOL, "It is a part of the link's own prefix. Each host gets a /125.")
-            }
-        };
-        self.terminal.step("A pool of prefixes", text);
-        self.sextant(&pool)
     }
 
     /// Agents on all hosts; all routes are in all kernels then.
@@ -129,57 +114,6 @@ impl Cluster {
         Ok(self.hosts.len() - 1)
     }
 
-    fn start_controllers(&mut self) -> anyhow::Result<()> {
-        match self.store {
-            StoreKind::Embedded => self.terminal.step(
-                "A controller",
-                "It records in one file which host holds which prefix.\n\
-                 --insecure permits plain text: this network is the demo's own.",
-            ),
-            StoreKind::Etcd => self.start_etcd()?,
-        }
-        let (number, store) = match &self.etcd {
-            Some(etcd) => (2, etcd.store()),
-            None => (1, "embedded:PATH".to_owned()),
-        };
-        for number in 1..=number {
-            self.start_controller(number, &store)?;
-        }
-        self.terminal.progress("starting the store and the controllers");
-        let ready = self.controllers.iter().try_for_each(|controller| controller.wait_ready(TIMEOUT));
-        self.terminal.clear_progress();
-        ready?;
-        let url = controller_url(1);
-        self.terminal.command("", &format!("export SEXTANT_CONTROLLER={url} SEXTANT_INSECURE=true"));
-        Ok(())
-    }
-
-    fn start_etcd(&mut self) -> anyhow::Result<()> {
-        self.terminal.step(
-            "An etcd cluster with three members, and two controllers",
-            "etcd records which host holds which prefix. Agents connect to either controller.\n\
-             --insecure permits plain text: this network is the demo's own.",
-        );
-        self.etcd = Some(self.lab.etcd(3, &[])?);
-        Ok(())
-    }
-
-    fn start_controller(&mut self, number: u16, store: &str) -> anyhow::Result<()> {
-        let url = controller_url(number);
-        let listen = url.trim_start_matches("http://");
-        self.terminal.command(
-            "",
-            &format!(
-                "sextant-controller --store {store} --listen '{listen}' --down-after {DOWN_AFTER} --insecure"
-            ),
-        );
-        let args = ["--down-after", DOWN_AFTER].map(str::to_owned).to_vec();
-        let store = self.etcd.as_ref().map(Etcd::store);
-        let options = ControllerOptions { number, store, args, ..ControllerOptions::default() };
-        self.controllers.push(self.lab.controller(options)?);
-        Ok(())
-    }
-
     /// Starts an agent, and shows the command of the first one.
     pub(super) fn start_agent(&mut self, index: usize) -> anyhow::Result<()> {
         let host = &self.hosts[index];
@@ -190,9 +124,11 @@ impl Cluster {
             true => "--bridge docker0 --bridge-create",
             false => "--docker-mode network",
         };
+        let urls = (1..).take(self.controllers.len()).map(|number| self.access.url(number));
         let command = format!(
-            "sextant-agent --controller {} --uplink eth0 {bridge} --insecure",
-            self.controllers.iter().map(Controller::url).collect::<Vec<_>>().join(",")
+            "sextant-agent --controller {} --uplink eth0 {bridge} {}",
+            urls.collect::<Vec<_>>().join(","),
+            self.access.shown_for_agents()
         );
         match index {
             0 => self.terminal.command(host.name(), &command),
@@ -214,7 +150,8 @@ impl Cluster {
         if self.topology == Topology::NdpProxy {
             args.extend(["--topology", "ndp-proxy"].map(str::to_owned));
         }
-        AgentOptions { controllers, args, ..AgentOptions::default() }
+        args.extend(self.access.agent_args(&self.lab));
+        AgentOptions { controllers, args, over_tls: self.access.is_tls(), ..AgentOptions::default() }
     }
 
     /// Waits until all nodes are ready and none is down.
@@ -271,14 +208,18 @@ impl Cluster {
     /// Runs `sextant`, which must succeed, and shows its output.
     pub(super) fn sextant(&self, args: &[&str]) -> anyhow::Result<()> {
         self.terminal.command("", &format!("sextant {}", args.join(" ")));
-        let output = self.lab.cli(args)?.succeeded()?;
-        self.terminal.text(&output.stdout);
+        self.terminal.text(&self.asked(args)?);
         Ok(())
+    }
+
+    /// The output of `sextant`, which must succeed.
+    pub(super) fn asked(&self, args: &[&str]) -> anyhow::Result<String> {
+        Ok(self.access.cli(&self.lab, args)?.succeeded()?.stdout)
     }
 
     /// The nodes, by `sextant -o json node list`.
     pub(super) fn nodes(&self) -> anyhow::Result<Vec<Value>> {
-        let nodes = self.lab.cli_json(&["node", "list"])?;
+        let nodes: Value = serde_json::from_str(&self.asked(&["-o", "json", "node", "list"])?)?;
         nodes.as_array().cloned().with_context(|| format!("no list of nodes: {nodes}"))
     }
 

@@ -2,7 +2,9 @@
 //!
 //! | file | shows |
 //! |---|---|
-//! | `cluster` | hosts, controller, pool, agents; the state that the steps share |
+//! | `cluster` | hosts, agents, containers; the state that the steps share |
+//! | `control_plane` | store, controllers, pool, join token |
+//! | `access` | TLS, or plain text |
 //! | `tour` | prefixes, routes, pings, and a host that joins |
 //! | `docker` | the same with a Docker engine on each host |
 //! | `ndp` | prefixes that nobody routes to the hosts |
@@ -12,7 +14,9 @@
 //!
 //! The demo checks each result that it shows: a failed ping ends it with an error and the last lines of all logs.
 
+mod access;
 mod cluster;
+mod control_plane;
 mod docker;
 mod failures;
 mod interrupt;
@@ -26,8 +30,8 @@ use std::{process::ExitCode, time::Instant};
 use clap::{Parser, ValueEnum};
 
 pub(crate) use self::terminal::columns;
-use self::{cluster::Cluster, terminal::Terminal};
-use crate::{Lab, StoreKind, lab::daemons::controller_url};
+use self::{access::Access, cluster::Cluster, terminal::Terminal};
+use crate::{Lab, StoreKind};
 
 /// Shows Sextant at work: hosts on a switch claim prefixes, and their containers reach each other
 #[derive(Debug, Clone, Parser)]
@@ -52,6 +56,9 @@ pub struct Options {
     /// How the hosts are connected; ndp-proxy: they have parts of the link's own prefix
     #[arg(long, value_name = "TOPOLOGY", value_enum, default_value = "switched", conflicts_with = "docker")]
     topology: Topology,
+    /// Without TLS: plain text between all programs
+    #[arg(long)]
+    insecure: bool,
     /// Keep everything running at the end, and print commands to explore it
     #[arg(long)]
     keep: bool,
@@ -92,7 +99,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
     let lab = Lab::new("demo")?;
     interrupt::on_signal(lab.id())?;
     introduce(&terminal, &lab, options);
-    let mut cluster = Cluster::new(lab, terminal, options);
+    let mut cluster = Cluster::new(lab, terminal, options)?;
     let result = match options.topology {
         _ if options.docker => docker::run_steps(&mut cluster, options.hosts),
         Topology::Switched => run_steps(&mut cluster, options.hosts),
@@ -106,9 +113,9 @@ fn run(options: &Options) -> anyhow::Result<()> {
         let took = began.elapsed().as_secs_f64();
         cluster.terminal.outcome(&format!("All checks passed in {took:.1} s."));
     }
-    let Cluster { agents, engines, controllers, etcd, lab, terminal, .. } = cluster;
+    let Cluster { agents, engines, controllers, etcd, lab, terminal, access, .. } = cluster;
     if options.keep {
-        print_kept(&terminal, lab)?;
+        print_kept(&terminal, lab, &access)?;
     } else {
         drop((agents, engines, controllers, etcd, lab));
         println!("\nThe demo's network namespaces, processes and files are removed.");
@@ -143,12 +150,12 @@ fn run_steps(cluster: &mut Cluster, hosts: u16) -> anyhow::Result<()> {
     cluster.show_return()
 }
 
-fn print_kept(terminal: &Terminal, lab: Lab) -> anyhow::Result<()> {
+fn print_kept(terminal: &Terminal, lab: Lab, access: &Access) -> anyhow::Result<()> {
     let dir = lab.dir().display().to_string();
     let bin = crate::bin("sextant")?.display().to_string();
     let id = lab.keep()?;
     let inside = |namespace: &str| format!("sudo nsenter --net=/run/netns/sx{id}-{namespace}");
-    let sextant = format!("{} {bin} --controller {} --insecure", inside("sw"), controller_url(1));
+    let sextant = format!("{} {bin} --controller {} {}", inside("sw"), access.url(1), access.person_args());
     terminal.step("The demo keeps running", "Commands to explore it:");
     terminal.text("List the namespaces of the switch, the hosts and the containers:");
     terminal.command("", &format!("ip netns list | grep sx{id}"));

@@ -124,7 +124,7 @@ impl Cluster {
 
     /// Waits until all agents have applied all changes.
     pub(super) fn wait_settled(&self) -> anyhow::Result<()> {
-        try_poll(TIMEOUT, || self.lab.cli(&["wait", "--timeout", "5s"])?.succeeded()).map(drop)
+        try_poll(TIMEOUT, || self.asked(&["wait", "--timeout", "5s"])).map(drop)
     }
 }
 

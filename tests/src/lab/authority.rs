@@ -16,6 +16,7 @@ use super::{
 };
 
 /// An authority, and an admin, ann.
+#[derive(Debug)]
 pub struct OwnAuthority {
     dir: PathBuf,
     place: Namespace,
@@ -37,14 +38,18 @@ impl OwnAuthority {
     /// If a command fails.
     pub fn make(lab: &Lab) -> anyhow::Result<Self> {
         let own = Self { dir: lab.dir().join("pki"), place: lab.switch().clone() };
-        own.run(&["init", "--name", "c1"])?;
-        own.run(&["admin", "ann"])?;
+        own.run(&["init", "--name", "c1", "--admin", "ann"])?;
         Ok(own)
     }
 
     /// The `--pki` of the controller with this number.
     pub fn dir_of(&self, controller: u16) -> PathBuf {
         if controller == 1 { self.dir.clone() } else { self.dir.join(format!("c{controller}")) }
+    }
+
+    /// The certificate of ann; the key is beside it.
+    pub fn admin(&self) -> PathBuf {
+        self.dir.join("ann.pem")
     }
 
     /// Runs `sextant-controller pki`; returns its output.
@@ -70,12 +75,8 @@ impl OwnAuthority {
     /// # Errors
     /// If it cannot be started.
     pub fn cli(&self, lab: &Lab, controller: u16, args: &[&str]) -> anyhow::Result<CliOutput> {
-        let file = |name: &str| self.dir.join(name).display().to_string();
-        let flags = [("--tls-ca", "root.pem"), ("--tls-cert", "ann.pem"), ("--tls-key", "ann.key")];
-        let flags: Vec<_> =
-            flags.into_iter().flat_map(|(flag, name)| [flag.to_owned(), file(name)]).collect();
-        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-        lab.cli_at(&tls_url(controller), &[&flags[..], args].concat())
+        let certificate = self.admin().display().to_string();
+        lab.cli_at(&tls_url(controller), &[&["--tls-cert", &certificate], args].concat())
     }
 
     /// A host joins with a new token.

@@ -1,6 +1,6 @@
 //! The README's shortest install, run as it is written: each command is taken from the page.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use sextant_tests::{Docker, Host, Lab, Process, SECONDS, bin, poll};
 
@@ -11,6 +11,10 @@ const INSTALL: &str = "the-shortest-real-install";
 /// What the lab has done already, or must not do to this machine.
 const LEFT_OUT: &[&str] = &["cargo", "install"];
 const STORE: &str = "/var/lib/sextant";
+/// Where the authority's files are.
+const PKI: &str = "/etc/sextant/pki";
+/// The file of the join token.
+const TOKEN: &str = "join-token";
 /// The address of the first container, in the sample.
 const WEB: &str = "2001:db8:8000:1::2";
 
@@ -34,7 +38,14 @@ impl Site {
     fn run(&mut self, words: &[String]) {
         let words: Vec<_> = words.iter().filter(|word| *word != "sudo").cloned().collect();
         match words[0].as_str() {
-            "export" => self.environment.extend(words[1..].iter().map(|word| assignment(word))),
+            "export" => {
+                let words: Vec<_> = words[1..].iter().map(|word| self.path_in_lab(word)).collect();
+                self.environment.extend(words.iter().map(|word| assignment(word)));
+            }
+            "sextant-controller" if words[1] == "pki" => {
+                let dir = ["--dir".to_owned(), self.path_in_lab(PKI)];
+                self.lab.switch().check(&[self.in_lab(&words), dir.to_vec()].concat()).unwrap();
+            }
             "sextant-controller" => {
                 let words = self.in_lab(&words);
                 self.daemons.push(self.lab.switch().spawn("controller", &words).unwrap());
@@ -54,7 +65,12 @@ impl Site {
                         .push(host.spawn_with(&format!("agent-{}", host.name()), &words, &own).unwrap());
                 }
             }
-            "sextant" => drop(self.sextant(&words)),
+            "sextant" => {
+                let written = self.sextant(&words);
+                if words[1] == "token" {
+                    fs::write(self.lab.dir().join(TOKEN), written).unwrap();
+                }
+            }
             "docker" => self.docker(&words[1..]),
             other => {
                 assert!(LEFT_OUT.contains(&other), "{other}: the README's install has a command unknown here")
@@ -94,11 +110,16 @@ impl Site {
         })
     }
 
-    /// With the built program, and a store in the lab's directory.
+    /// With the built program, and all files in the lab's directory.
     fn in_lab(&self, words: &[String]) -> Vec<String> {
         let program = bin(&words[0]).unwrap().display().to_string();
+        std::iter::once(program).chain(words[1..].iter().map(|word| self.path_in_lab(word))).collect()
+    }
+
+    fn path_in_lab(&self, word: &str) -> String {
         let dir = self.lab.dir().display().to_string();
-        std::iter::once(program).chain(words[1..].iter().map(|word| word.replace(STORE, &dir))).collect()
+        let word = word.replace(STORE, &dir).replace(PKI, &format!("{dir}/pki"));
+        if word == TOKEN { format!("{dir}/{TOKEN}") } else { word }
     }
 }
 

@@ -68,7 +68,7 @@ const CHANGES: [(&str, &str, Outcome); 14] = [
 ];
 
 /// The other flags: they name no object on the host, none that an earlier start leaves behind, or one of Docker's.
-const OTHERS: [&str; 34] = [
+const OTHERS: [&str; 35] = [
     "--accept-pools",
     "--bridge-advertise",
     "--bridge-create",

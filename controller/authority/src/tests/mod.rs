@@ -225,7 +225,7 @@ fn a_person_gets_a_certificate_with_a_role() {
     for own in ["root", "issuing"] {
         assert!(matches!(
             directory.person(&own.parse().unwrap(), Role::Admin, 30, now),
-            Err(DirectoryError::Exists(_))
+            Err(DirectoryError::Reserved(_))
         ));
     }
 }
