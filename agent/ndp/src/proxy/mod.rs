@@ -234,7 +234,7 @@ impl Proxy {
     pub fn ask(&mut self, now: Instant, is_heard: impl Fn(u32) -> bool) -> Vec<Sent> {
         let bridges = &self.place.bridges;
         let all_heard = |target| bridges.iter().all(|bridge| !bridge.has(target) || is_heard(bridge.link));
-        let may_ask_all = || self.to_all.admit(now);
+        let may_ask_all = |urgency| self.to_all.admit(urgency, now);
         let asks = self.targets.ask(now, ASKS_AT_ONCE, all_heard, may_ask_all);
         self.asked = (asks.len() == ASKS_AT_ONCE).then(|| now + PAUSE);
         asks.into_iter().flat_map(|ask| self.solicitations(ask)).collect()
