@@ -134,6 +134,19 @@ fn all_are_asked_for_after_more_losses_than_are_remembered() {
     assert_eq!(responder.proxy.ask(Instant::now(), |_| true).len(), 50);
 }
 
+/// A flood on one link has messages ready at any time.
+#[tokio::test]
+async fn each_link_has_its_turn() {
+    let ports: BTreeMap<u32, ()> = [2, 3, 7].map(|link| (link, ())).into();
+    let (mut last, mut turns) = (0, Vec::new());
+    for _ in 0..6 {
+        let each = in_turn(&ports, last).map(|(link, ())| std::future::ready(*link));
+        (last, _, _) = futures::future::select_all(each).await;
+        turns.push(last);
+    }
+    assert_eq!(turns, [2, 3, 7, 2, 3, 7]);
+}
+
 #[test]
 fn a_change_costs_the_same_beside_few_addresses_and_many() {
     let (few, many) = (cost_of_changes(FEW), cost_of_changes(MANY));
