@@ -15,6 +15,7 @@ pub mod losses;
 pub mod message;
 pub mod proxy;
 pub mod responder;
+mod room;
 mod seats;
 mod socket;
 pub mod targets;

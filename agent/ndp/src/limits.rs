@@ -10,6 +10,8 @@ use crate::message::Mac;
 const MOST: usize = 1024;
 /// An account that was not used for so long is as full as a new one.
 const FORGET: Duration = Duration::from_secs(2);
+/// How often old accounts are looked for while all are in use: not for each packet of a flood from invented neighbours.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The accounts of all neighbours.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub struct Limits {
     burst: f64,
     accounts: HashMap<Mac, Account>,
     rest: Account,
+    /// Before that, no account is looked for that can be forgotten.
+    full_until: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +35,8 @@ impl Limits {
     /// `rate` a second for each neighbour, and up to twice as many at once.
     pub fn new(rate: u32, now: Instant) -> Self {
         let burst = f64::from(rate) * 2.0;
-        Self { rate: rate.into(), burst, accounts: HashMap::new(), rest: Account { left: burst, at: now } }
+        let rest = Account { left: burst, at: now };
+        Self { rate: rate.into(), burst, accounts: HashMap::new(), rest, full_until: None }
     }
 
     #[cfg(test)]
@@ -41,11 +46,9 @@ impl Limits {
 
     /// Whether this neighbour may be served once more.
     pub fn admit(&mut self, neighbour: Mac, now: Instant) -> bool {
-        if self.accounts.len() >= MOST && !self.accounts.contains_key(&neighbour) {
-            self.accounts.retain(|_, account| now.saturating_duration_since(account.at) < FORGET);
-        }
+        let has_own = self.accounts.contains_key(&neighbour) || self.has_room(now);
         let full = Account { left: self.burst, at: now };
-        let account = match self.accounts.len() < MOST || self.accounts.contains_key(&neighbour) {
+        let account = match has_own {
             true => self.accounts.entry(neighbour).or_insert(full),
             false => &mut self.rest,
         };
@@ -58,12 +61,30 @@ impl Limits {
         account.left -= 1.0;
         true
     }
+
+    /// Whether there is room for another account, maybe in the place of old ones.
+    fn has_room(&mut self, now: Instant) -> bool {
+        if self.accounts.len() >= MOST && self.full_until.is_none_or(|until| until <= now) {
+            self.accounts.retain(|_, account| now.saturating_duration_since(account.at) < FORGET);
+            self.full_until = Some(now + LOOK);
+        }
+        self.accounts.len() < MOST
+    }
 }
 
 /// Solicitations to all ports of the bridges, which make this many packets a second.
 const COPIES: u32 = 100_000;
 /// So many of them are permitted a second, beside many ports and few.
 const TO_ALL: (u32, u32) = (100, 1000);
+
+/// How urgent a question to all ports is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// It is about an address in use, or one that a container of this host may have.
+    High,
+    /// Only a neighbour asks for the address.
+    Low,
+}
 
 /// How often all ports of the bridges are asked: each time makes a packet for each port, and a burst of them fills the kernel's queues, in
 /// which the answers are lost.
@@ -94,12 +115,14 @@ impl ToAll {
         f64::from(self.rate) / 10.0
     }
 
-    /// Whether all ports may be asked once more.
-    pub fn admit(&mut self, now: Instant) -> bool {
+    /// Whether all ports may be asked once more. Half of the burst is left to urgent questions: those of neighbours, however many there
+    /// are, do not delay them.
+    pub fn admit(&mut self, urgency: Urgency, now: Instant) -> bool {
         let since = now.saturating_duration_since(self.at).as_secs_f64();
         self.left = (self.left + since * f64::from(self.rate)).min(self.burst());
         self.at = now;
-        let is_admitted = self.left >= 1.0;
+        let kept = if urgency == Urgency::High { 0.0 } else { self.burst() / 2.0 };
+        let is_admitted = self.left - kept >= 1.0;
         self.left -= if is_admitted { 1.0 } else { 0.0 };
         is_admitted
     }
@@ -114,8 +137,14 @@ mod tests {
         let now = Instant::now();
         for (ports, at_once) in [(0, 100), (10, 100), (500, 20), (1000, 10), (5000, 10)] {
             let mut limit = ToAll::new(ports, now);
-            assert_eq!((0..1000).filter(|_| limit.admit(now)).count(), at_once, "{ports}");
-            assert!(limit.admit(now + Duration::from_millis(10)));
+            let mut admitted = |urgency| (0..1000).filter(|_| limit.admit(urgency, now)).count();
+            assert_eq!(
+                (admitted(Urgency::Low), admitted(Urgency::High)),
+                (at_once / 2, at_once / 2),
+                "{ports}"
+            );
+            let later = now + Duration::from_millis(10);
+            assert!(!limit.admit(Urgency::Low, later) && limit.admit(Urgency::High, later));
         }
     }
 

@@ -11,32 +11,31 @@ use std::{
 
 use tokio::time::Instant;
 
-pub use crate::seats::Seat;
-use crate::{message::Mac, proxy::Form, seats::Seats, tracked::Tracked};
+mod asking;
 
-/// So many unknown addresses are asked for at once: a scan of a prefix is no reason to remember it (RFC 6583 §6).
-const MOST_ASKED: usize = 512;
+pub use asking::Ask;
+
+pub use crate::seats::Seat;
+use crate::{
+    message::Mac,
+    proxy::Form,
+    room::{Cause, Room},
+    seats::Seats,
+    tracked::Tracked,
+};
+
 /// So many addresses are known to be alive: a bridge has at most 1,023 ports.
 const MOST_ALIVE: usize = 16_384;
 /// So many addresses of one container are believed: it could invent any number.
 const MOST_OF_ONE: usize = 256;
 /// So many neighbours wait for one address.
 const MOST_WAITING: usize = 8;
-/// The waits after each solicitation of an address.
-const WAITS: [Duration; 3] =
-    [Duration::from_millis(100), Duration::from_millis(200), Duration::from_millis(400)];
-/// A solicitation to all containers that must wait is tried again after that.
-const LATER: Duration = Duration::from_millis(20);
 /// An address that is heard of by a probe of duplicate address detection is in use a second later (RFC 4861 §10), if nobody objects.
 const DETECTION: Duration = Duration::from_secs(1);
 /// The same for a container that waits longer: its address is asked for until then.
 const DETECTION_ENDS: Duration = Duration::from_secs(4);
-/// How often it is asked meanwhile.
-const DETECTION_STEP: Duration = Duration::from_millis(200);
 /// An address that was not heard of for so long is asked for.
 const SILENT: Duration = Duration::from_secs(30);
-/// An address whose answer could not be heard is asked for again after that.
-const UNHEARD: Duration = Duration::from_secs(1);
 
 /// A neighbour on an uplink that waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,15 +48,6 @@ pub struct Waiting {
     pub mac: Mac,
     /// How it has asked.
     pub form: Form,
-}
-
-/// A solicitation that is due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ask {
-    /// The address.
-    pub target: Ipv6Addr,
-    /// Where it was last; everywhere if unknown.
-    pub seat: Option<Seat>,
 }
 
 /// How it became known that an address is in use.
@@ -87,6 +77,8 @@ pub struct InUse {
 struct Target {
     /// Since when it is alive.
     alive: Option<Instant>,
+    /// Why it is asked for while it is not.
+    cause: Option<Cause>,
     learnt: Learnt,
     seat: Option<Seat>,
     /// Who has begun duplicate address detection of it: the first to be asked.
@@ -107,6 +99,7 @@ pub struct Targets {
     due: BTreeSet<(Instant, Ipv6Addr)>,
     alive: Tracked<Ipv6Addr>,
     seats: Seats,
+    room: Room,
 }
 
 impl Targets {
@@ -126,43 +119,46 @@ impl Targets {
         &self.alive
     }
 
-    /// When [`Self::ask`] is due.
-    pub fn next_due(&self) -> Option<Instant> {
-        self.due.first().map(|(at, _)| *at)
-    }
-
     /// Somebody waits for this address, which is not alive. `false` if too many are asked for already.
     pub fn wait(&mut self, target: Ipv6Addr, waiting: Waiting, now: Instant) -> bool {
-        if !self.expect(target, now) {
+        if !self.ask_for(target, Cause::Neighbour, now) {
             return false;
         }
         let Some(it) = self.all.get_mut(&target) else { return false };
         if it.waiting.len() < MOST_WAITING && !it.waiting.contains(&waiting) {
             it.waiting.push(waiting);
         }
-        true
-    }
-
-    /// It may be in use: it is asked for now. `false` if too many are asked for already.
-    pub fn expect(&mut self, target: Ipv6Addr, now: Instant) -> bool {
-        let known = self.all.contains_key(&target);
-        if !known && self.all.len() - self.alive.len() >= MOST_ASKED {
-            return false;
-        }
-        if !known {
-            self.all.insert(target, Target::default());
+        // A container may use its address before the usual time of its detection is over.
+        if it.until.is_some() && it.asked == 0 {
             self.schedule(target, now);
         }
         true
     }
 
+    /// It may be in use: it is asked for now. `false` if too many are asked for already.
+    pub fn expect(&mut self, target: Ipv6Addr, now: Instant) -> bool {
+        self.ask_for(target, Cause::Host, now)
+    }
+
+    fn ask_for(&mut self, target: Ipv6Addr, cause: Cause, now: Instant) -> bool {
+        if self.all.contains_key(&target) {
+            return true;
+        }
+        let has_room = self.room.take(cause);
+        if has_room {
+            self.all.insert(target, Target { cause: Some(cause), ..Target::default() });
+            self.schedule(target, now);
+        }
+        has_room
+    }
+
     /// A container there has begun duplicate address detection of it.
     pub fn detected(&mut self, target: Ipv6Addr, seat: Seat, now: Instant) {
-        if self.is_alive(target) || !self.expect(target, now) {
+        if self.is_alive(target) || !self.ask_for(target, Cause::Container(seat), now) {
             return;
         }
         if let Some(it) = self.all.get_mut(&target) {
-            (it.until, it.detector) = (Some(now + DETECTION_ENDS), Some(seat));
+            (it.until, it.detector, it.asked) = (Some(now + DETECTION_ENDS), Some(seat), 0);
         }
         self.schedule(target, now + DETECTION);
     }
@@ -219,47 +215,6 @@ impl Targets {
         is_new.then_some(waiting)
     }
 
-    /// The solicitations that are due by now, at most `most`. Addresses that did not answer are gone after that, but only if an answer
-    /// would have been heard all the time: one in use stays so while it cannot be heard. One that goes to all containers waits until
-    /// `may_ask_all` permits it.
-    pub fn ask(
-        &mut self,
-        now: Instant,
-        most: usize,
-        is_heard: impl Fn(Ipv6Addr) -> bool,
-        mut may_ask_all: impl FnMut() -> bool,
-    ) -> Vec<Ask> {
-        let mut asks = Vec::new();
-        while asks.len() < most {
-            let Some((_, target)) = self.due.first().copied().filter(|(at, _)| *at <= now) else { break };
-            let Some(it) = self.all.get_mut(&target) else { break };
-            if self.alive.contains(target) && !is_heard(target) {
-                it.asked = 0;
-                self.schedule(target, now + UNHEARD);
-                continue;
-            }
-            let step = match it.until {
-                Some(until) => (now < until).then_some(DETECTION_STEP),
-                None => WAITS.get(it.asked).copied(),
-            };
-            match step {
-                Some(step) => {
-                    // The container may have another link-layer address by now.
-                    let seat = it.seat.or(it.detector).filter(|_| it.asked + 1 < WAITS.len());
-                    if seat.is_none() && !may_ask_all() {
-                        self.schedule(target, now + LATER);
-                        continue;
-                    }
-                    it.asked += 1;
-                    asks.push(Ask { target, seat });
-                    self.schedule(target, now + step);
-                }
-                None => self.forget(target),
-            }
-        }
-        asks
-    }
-
     /// Forgets all but these.
     pub fn keep(&mut self, is_kept: impl Fn(Ipv6Addr) -> bool) {
         let gone: Vec<_> = self.all.keys().copied().filter(|target| !is_kept(*target)).collect();
@@ -269,20 +224,25 @@ impl Targets {
     }
 
     #[cfg(test)]
-    pub(crate) fn sizes(&self) -> [(&'static str, usize, usize); 4] {
+    pub(crate) fn sizes(&self) -> Vec<(&'static str, usize, usize)> {
         let waiting = self.all.values().map(|it| it.waiting.len()).max().unwrap_or_default();
-        [
-            ("addresses", self.all.len(), MOST_ALIVE + MOST_ASKED),
-            ("addresses that are due", self.due.len(), MOST_ALIVE + MOST_ASKED),
+        let most = MOST_ALIVE + crate::room::MOST;
+        let own = [
+            ("addresses", self.all.len(), most),
+            ("addresses that are due", self.due.len(), most),
             ("seats with an address", self.seats.len(), MOST_ALIVE),
             ("neighbours that wait for an address", waiting, MOST_WAITING),
-        ]
+        ];
+        own.into_iter().chain(self.room.sizes()).collect()
     }
 
     fn forget(&mut self, target: Ipv6Addr) {
         let Some(it) = self.all.remove(&target) else { return };
         if let Some(due) = it.due {
             self.due.remove(&(due, target));
+        }
+        if let Some(cause) = it.cause {
+            self.room.give_back(cause);
         }
         self.seats.change(target, it.seat, None);
         self.alive.set(target, false);
@@ -293,7 +253,11 @@ impl Targets {
         if self.alive.len() >= MOST_ALIVE && !self.is_alive(target) {
             return false;
         }
-        self.all.entry(target).or_default().alive.get_or_insert(now);
+        let it = self.all.entry(target).or_default();
+        it.alive.get_or_insert(now);
+        if let Some(cause) = it.cause.take() {
+            self.room.give_back(cause);
+        }
         self.alive.set(target, true)
     }
 

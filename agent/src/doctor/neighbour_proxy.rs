@@ -49,7 +49,7 @@ pub(super) async fn findings(
     found.extend(checks::of_sysctls(&checks::wrong_sysctls(kernel, &present(host, facts))?));
     let uplinks: BTreeMap<_, _> = links(host, facts).map(|link| (link.index, link.name.clone())).collect();
     let in_use = in_use(kernel, facts, &uplinks, &prefixes).await?;
-    found.extend(entries(kernel, &in_use, &uplinks).await?);
+    found.extend(entries(kernel, &in_use, &uplinks, &prefixes).await?);
     let targets: Vec<_> = in_use.iter().copied().collect();
     let own = facts.links.iter().filter_map(|link| link.mac.as_slice().try_into().ok()).collect();
     let mut heard = Heard::default();
@@ -135,6 +135,7 @@ async fn entries(
     kernel: &dyn Kernel,
     in_use: &BTreeSet<Ipv6Addr>,
     uplinks: &BTreeMap<u32, String>,
+    prefixes: &[Prefix],
 ) -> Result<Vec<Finding>, KernelError> {
     let ends = tokio::time::Instant::now() + WITHIN * 2;
     loop {
@@ -147,11 +148,9 @@ async fn entries(
         if missing.is_empty() || tokio::time::Instant::now() >= ends {
             return Ok(checks::of_missing(&missing)
                 .into_iter()
-                .chain(checks::foreign(
-                    |addr| in_use.contains(&addr),
-                    entries.iter(),
-                    |link| uplinks.get(&link).map(String::as_str),
-                ))
+                .chain(checks::foreign(prefixes, entries.iter(), |link| {
+                    uplinks.get(&link).map(String::as_str)
+                }))
                 .collect());
         }
         tokio::time::sleep(POLL).await;

@@ -19,6 +19,8 @@ pub(super) struct Facts {
     global: BTreeSet<(Ipv6Addr, u32)>,
     /// How many ports of bridges there are.
     ports: usize,
+    /// How many have come so far.
+    arrivals: u64,
     /// What the bridges have lost.
     losses: Losses,
 }
@@ -31,6 +33,8 @@ impl Facts {
         let bridges: BTreeSet<_> = self.links.values().filter_map(serves).collect();
         bridges.into_iter().for_each(|bridge| self.losses.note((bridge, None)));
         self.ports = links.values().filter(|link| serves(link).is_some()).count();
+        let new = links.values().filter(|link| has_come(self.links.get(&link.index), link)).count();
+        self.arrivals += new as u64;
         self.links = links;
         (self.addresses, self.global) = Default::default();
         addresses.into_iter().for_each(|it| self.take(Event::AddressChanged(it)));
@@ -41,6 +45,7 @@ impl Facts {
         match event {
             Event::LinkChanged(link) => {
                 self.ports += usize::from(serves(&link).is_some());
+                self.arrivals += u64::from(has_come(self.links.get(&link.index), &link));
                 if let Some(before) = self.links.insert(link.index, link.clone()) {
                     self.ports -= usize::from(serves(&before).is_some());
                     self.note_lost(&before, Some(&link));
@@ -105,6 +110,11 @@ impl Facts {
         self.ports
     }
 
+    /// How many have come up so far: one may come in the place of another.
+    pub(super) fn arrivals(&self) -> u64 {
+        self.arrivals
+    }
+
     /// What the bridges have lost.
     pub(super) fn losses(&self) -> &Losses {
         &self.losses
@@ -112,6 +122,11 @@ impl Facts {
 }
 
 const LAST: Ipv6Addr = Ipv6Addr::from_bits(u128::MAX);
+
+/// Whether it is a port that did not serve its bridge before.
+fn has_come(before: Option<&Link>, now: &Link) -> bool {
+    serves(now).is_some() && before.and_then(serves) != serves(now)
+}
 
 /// The bridge of a port that is up: a container's link goes down with the container.
 fn serves(link: &Link) -> Option<u32> {
@@ -156,6 +171,26 @@ mod tests {
         assert_eq!(facts.ports(), 3);
         facts.read(vec![port(3, Some(7)), port(4, Some(8))], vec![]);
         assert_eq!(lost(&facts, 3), [(7, None), (8, None)], "others may have gone unnoticed");
+    }
+
+    #[test]
+    fn each_port_that_comes_up_is_an_arrival() {
+        let mut facts = Facts::default();
+        facts.read(vec![port(1, Some(7)), port(2, None)], vec![]);
+        let at_start = facts.arrivals();
+        let mut arrivals = |event| {
+            let before = facts.arrivals();
+            facts.take(event);
+            facts.arrivals() - before
+        };
+        assert_eq!(arrivals(Event::LinkChanged(port(1, Some(7)))), 0, "it was there");
+        assert_eq!(arrivals(Event::LinkGone(port(1, Some(7)))), 0);
+        assert_eq!(arrivals(Event::LinkChanged(Link { carrier: false, ..port(3, Some(7)) })), 0);
+        assert_eq!(arrivals(Event::LinkChanged(port(3, Some(7)))), 1, "in the place of the first one");
+        assert_eq!(arrivals(Event::LinkChanged(port(3, Some(8)))), 1, "to another bridge");
+        assert_eq!(arrivals(Event::LinkChanged(port(2, None))), 0);
+        facts.read(vec![port(3, Some(8)), port(4, Some(8))], vec![]);
+        assert_eq!(facts.arrivals(), at_start + 3, "one has come while events were lost");
     }
 
     #[test]

@@ -31,9 +31,8 @@ pub(super) fn all(seen: &Seen<'_>) -> Vec<Finding> {
     let mut found: Vec<_> = off_link.chain(trouble).collect();
     found.extend(seen.faults.findings(&prefixes, seen.now));
     found.extend(checks::others(&known.others));
-    let is_alive = |addr| known.alive.as_ref().is_some_and(|alive| alive.contains(addr));
     let name = |link| seen.facts.link(link).map(|link| link.name.as_str());
-    found.extend(checks::foreign(is_alive, entries.foreign(), name));
+    found.extend(checks::foreign(&prefixes, entries.foreign(), name));
     found.extend(checks::unheeded(&known.unheeded, seen.settings.source));
     found
 }

@@ -84,8 +84,8 @@ impl Running {
             let is_new = given.place != place
                 || !Arc::ptr_eq(&given.expected, expected)
                 || given.losses.count() != facts.losses().count()
-                || given.ports < facts.ports();
-            given.ports = facts.ports();
+                || given.arrivals != facts.arrivals();
+            (given.ports, given.arrivals) = (facts.ports(), facts.arrivals());
             if is_new {
                 given.place = place;
                 given.expected = expected.clone();

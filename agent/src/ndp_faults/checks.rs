@@ -97,18 +97,20 @@ pub(crate) fn of_missing(missing: &BTreeSet<(Ipv6Addr, String)>) -> Option<Findi
     Some(Finding::new("ndp-entry-missing", saw, fix))
 }
 
-/// Entries of others for addresses in use, on the interfaces that `name` knows: they stay when the container is gone.
+/// Entries of others for addresses of these prefixes, on the interfaces that `name` knows: the kernel answers by them whether or not a
+/// container has the address.
 pub(crate) fn foreign<'a>(
-    is_in_use: impl Fn(Ipv6Addr) -> bool,
+    prefixes: &[Prefix],
     entries: impl Iterator<Item = &'a ProxyEntry>,
     name: impl Fn(u32) -> Option<&'a str>,
 ) -> Option<Finding> {
-    let foreign = entries.filter(|it| !it.is_ours() && is_in_use(it.addr));
+    let foreign =
+        entries.filter(|it| !it.is_ours() && prefixes.iter().any(|prefix| prefix.contains(it.addr)));
     let foreign: Vec<_> = foreign.filter_map(|it| Some((it.addr, name(it.link)?))).collect();
     let entries: Vec<_> = foreign.iter().map(|(addr, link)| format!("{addr} on {link}")).collect();
     let addresses: BTreeSet<_> = foreign.iter().map(|(addr, _)| addr).collect();
     let saw = format!(
-        "another process has added proxy entries for {} of this host's containers: {}",
+        "another process has added proxy entries for {} of this host's prefixes: {}",
         counted(addresses.len(), "address"),
         named(&entries)
     );
@@ -255,13 +257,14 @@ mod tests {
         let of = |link, n| ProxyEntry { protocol: RouteProtocol(0), ..ProxyEntry::ours(link, addr(n)) };
         let found = |entries: &[ProxyEntry]| {
             let name = |link| (link != 9).then_some(if link == 2 { "eth0" } else { "eth1" });
-            foreign(|it| it != addr(8), entries.iter(), name).map(|it| (it.saw, it.fix))
+            let prefixes = ["2001:db8::c000/125".parse().unwrap()];
+            foreign(&prefixes, entries.iter(), name).map(|it| (it.saw, it.fix))
         };
         assert_eq!(found(&[ProxyEntry::ours(2, addr(1)), of(2, 8), of(9, 1)]), None);
         let (saw, fix) = found(&[of(2, 1), of(3, 1)]).unwrap();
         assert!(
             saw.ends_with(
-                "for 1 address of this host's containers: 2001:db8::c001 on eth0, 2001:db8::c001 on eth1"
+                "for 1 address of this host's prefixes: 2001:db8::c001 on eth0, 2001:db8::c001 on eth1"
             ),
             "{saw}"
         );

@@ -180,10 +180,12 @@ fn a_prefix_that_moves_is_answered_by_its_new_host_at_once() {
 /// The examples of Docker's guides, with their numbers, as docs/ndp-proxy.md has them.
 #[test]
 fn the_examples_of_the_guides_work() {
-    for (prefix, host_len, container_len) in
-        [("2001:db8::c000/124", "125", "125"), ("2001:db8:0:0:8000::/65", "66", "80")]
-    {
-        let cluster = start_in("ndp guides", 2, PoolArgs { prefix, host_len, container_len }, &[]);
+    for (hosts, prefix, host_len, container_len) in [
+        (2, "2001:db8::c000/124", "125", "125"),
+        (2, "2001:db8:0:0:8000::/65", "66", "80"),
+        (1, "2001:db8::c008/125", "125", "125"),
+    ] {
+        let cluster = start_in("ndp guides", hosts, PoolArgs { prefix, host_len, container_len }, &[]);
         let outsider = outsider(&cluster);
         let containers = cluster.containers();
         for container in &containers {

@@ -181,6 +181,21 @@ fn another_host_that_answers_for_the_same_address_is_named() {
     poll("the agent has heard it, too", 5 * SECONDS, || reported(&cluster, "ndp-other-answers"));
 }
 
+/// The kernel answers by it, though no container has the address.
+#[test]
+fn an_entry_of_another_process_for_an_address_that_is_not_in_use_is_named() {
+    let (cluster, outsider, _container) = reached("ndp doctor foreign", &[]);
+    let unused = Ipv6Addr::from_bits(cluster.prefix("h1").addr().to_bits() + 6);
+    let host = &cluster.hosts[0];
+    host.ip(&format!("-6 neighbour add proxy {unused} dev eth0")).unwrap();
+    let asker = outsider.asker("eth0", outsider.address()).unwrap();
+    poll("it is answered for", 5 * SECONDS, || asker.ask(&asker.solicitation(unused), SECONDS).map(drop));
+    poll("the agent reports it", 10 * SECONDS, || reported(&cluster, "ndp-foreign-entry"));
+    let fix = format!("`ip -6 neighbour del proxy {unused} dev eth0`");
+    contains(&doctor(&cluster, &[]), &["for 1 address of this host's prefixes", &fix]);
+    assert!(super::entries(host).contains(&unused.to_string()), "it is left alone");
+}
+
 /// A provider that drops advertisements which do not come from the advertised address.
 #[test]
 fn answers_that_do_not_arrive_are_named_with_the_setting() {

@@ -4,6 +4,7 @@
 
 mod answers;
 mod conformance;
+mod disturbed;
 mod doctor;
 mod lasting;
 mod many;

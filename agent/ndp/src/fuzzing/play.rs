@@ -28,6 +28,8 @@ pub(super) enum Why {
     Packet { event: usize, read: Option<Message>, decided: Option<Decided> },
     /// Solicitations of ours were due.
     Due,
+    /// Advertisements were due again.
+    Again,
     /// Another event.
     Other { event: usize },
 }
@@ -71,6 +73,7 @@ pub(super) fn play(case: &Case, mut take: impl FnMut(Step)) -> Proxy {
             assert!(at_once < MOST_AT_ONCE, "something is always due");
             now = due.max(now);
             take(Step { now, why: Why::Due, sent: proxy.ask(now, |_| true) });
+            take(Step { now, why: Why::Again, sent: proxy.advertise_renewed(now) });
         }
         now = until;
     }
@@ -99,8 +102,9 @@ pub(super) fn text(case: &Case, step: &Step) -> String {
                 (Some(_), None) => format!("{number}: heard\n"),
             }
         }
-        Why::Due if step.sent.is_empty() => String::new(),
+        Why::Due | Why::Again if step.sent.is_empty() => String::new(),
         Why::Due => "due\n".to_owned(),
+        Why::Again => "again\n".to_owned(),
         Why::Other { event } => format!("{}: {}\n", event + 1, case.events[*event]),
     };
     for sent in &step.sent {

@@ -74,7 +74,6 @@ pub struct Proxy {
     others: Others,
     unheeded: Unheeded,
     renewed: Renewed,
-    ports: usize,
     sweep: Sweep,
 }
 
@@ -94,7 +93,6 @@ impl Proxy {
             others: Others::default(),
             unheeded: Unheeded::default(),
             renewed: Renewed::default(),
-            ports: 0,
             sweep: Sweep::default(),
         }
     }
@@ -200,11 +198,8 @@ impl Proxy {
     }
 
     /// The bridges have so many ports.
-    pub fn set_ports(&mut self, ports: usize, now: Instant) {
+    pub fn set_ports(&mut self, ports: usize) {
         self.to_all.set_ports(ports);
-        if std::mem::replace(&mut self.ports, ports) < ports {
-            self.sweep_after_a_port(now);
-        }
     }
 
     /// A bridge has lost its containers with this link-layer address, or nobody knows which ones.
@@ -234,7 +229,7 @@ impl Proxy {
     pub fn ask(&mut self, now: Instant, is_heard: impl Fn(u32) -> bool) -> Vec<Sent> {
         let bridges = &self.place.bridges;
         let all_heard = |target| bridges.iter().all(|bridge| !bridge.has(target) || is_heard(bridge.link));
-        let may_ask_all = || self.to_all.admit(now);
+        let may_ask_all = |urgency| self.to_all.admit(urgency, now);
         let asks = self.targets.ask(now, ASKS_AT_ONCE, all_heard, may_ask_all);
         self.asked = (asks.len() == ASKS_AT_ONCE).then(|| now + PAUSE);
         asks.into_iter().flat_map(|ask| self.solicitations(ask)).collect()

@@ -86,6 +86,7 @@ impl Proxy {
         let Some(waiting) = self.targets.heard(spoken_of, (link, from), now) else { return Vec::new() };
         let mut sent = self.announcements(spoken_of);
         sent.iter().for_each(|it| self.counts.of(it.link).advertised += 1);
+        self.advertise_again(spoken_of, now);
         for it in waiting {
             let Some(uplink) = self.place.uplinks.iter().find(|uplink| uplink.link == it.link) else {
                 continue;

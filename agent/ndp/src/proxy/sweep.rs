@@ -33,7 +33,7 @@ impl Proxy {
     }
 
     /// A port has come, maybe with a container.
-    pub(super) fn sweep_after_a_port(&mut self, now: Instant) {
+    pub fn port_came(&mut self, now: Instant) {
         let soon = now + AFTER_A_PORT;
         self.sweep.due = self.sweep.due.map(|due| due.min(soon));
     }
@@ -110,17 +110,15 @@ mod tests {
     fn a_port_that_comes_is_asked_soon() {
         let now = Instant::now();
         let mut proxy = Proxy::new(place(&["2001:db8::c000/125"]), now);
-        proxy.set_ports(1, now);
+        proxy.port_came(now);
         assert_eq!(proxy.next_due(), None, "nobody sweeps");
         proxy.start_sweeps(now);
         asked(&mut proxy, now);
         let quiet = now + Duration::from_secs(5);
         (0..50).for_each(|step| drop(asked(&mut proxy, now + Duration::from_millis(100 * step))));
-        proxy.set_ports(1, quiet);
-        assert_eq!(proxy.next_due(), Some(now + EVERY), "it was there before");
-        proxy.set_ports(2, quiet);
+        assert_eq!(proxy.next_due(), Some(now + EVERY));
+        proxy.port_came(quiet);
         assert_eq!(proxy.next_due(), Some(quiet + AFTER_A_PORT));
-        proxy.set_ports(1, quiet);
         assert_eq!(asked(&mut proxy, quiet + AFTER_A_PORT).len(), 6);
     }
 

@@ -25,6 +25,8 @@ pub struct Given {
     pub expected: Arc<BTreeSet<Ipv6Addr>>,
     /// How many ports the bridges have.
     pub ports: usize,
+    /// How many have come so far.
+    pub arrivals: u64,
     /// What the bridges have lost.
     pub losses: Losses,
     /// The addresses that the kernel answers for by its own entries.

@@ -7,6 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     net::Ipv6Addr,
+    ops::Bound,
     time::Duration,
 };
 
@@ -40,6 +41,8 @@ pub struct Responder {
     proxy: Proxy,
     /// So many losses of the bridges were followed.
     losses: u64,
+    /// So many of their ports had come.
+    arrivals: u64,
     /// The revision of what the kernel answers for.
     kernel: u64,
     ports: BTreeMap<u32, Port>,
@@ -47,6 +50,8 @@ pub struct Responder {
     /// The revision of the containers' addresses that was reported; `None` if all are to be.
     reported: Option<u64>,
     invalid: u64,
+    /// The link whose messages were taken last.
+    last: u32,
     retry_at: Option<Instant>,
     reported_at: Instant,
     /// When the rest is reported.
@@ -71,7 +76,7 @@ impl Responder {
     ) -> Self {
         let (first, now) = (given.borrow_and_update().clone(), Instant::now());
         let mut proxy = Proxy::new(first.place, now);
-        proxy.set_ports(first.ports, now);
+        proxy.set_ports(first.ports);
         proxy.start_sweeps(now);
         proxy.leave_only_to_kernel(first.kernel.iter());
         proxy.adopt(adopted, now);
@@ -83,11 +88,13 @@ impl Responder {
             asks,
             proxy,
             losses: first.losses.count(),
+            arrivals: first.arrivals,
             kernel: first.kernel.revision(),
             ports: BTreeMap::new(),
             groups: Groups::default(),
             reported: None,
             invalid: 0,
+            last: 0,
             retry_at: Some(now),
             reported_at: now,
             report_at: Some(now),
@@ -143,7 +150,7 @@ impl Responder {
         tokio::select! {
             changed = self.given.changed() => Woken::Given(changed.is_ok()),
             Some(ask) = self.asks.recv() => Woken::Asked(ask),
-            (link, outcome, messages) = received(&self.ports) => Woken::Received(link, outcome, messages),
+            (link, outcome, messages) = received(&self.ports, self.last) => Woken::Received(link, outcome, messages),
             () = async { match due {
                 Some(due) => sleep_until(due).await,
                 None => std::future::pending().await,
@@ -172,7 +179,11 @@ impl Responder {
             None => proxy.leave_only_to_kernel(given.kernel.iter()),
         }
         self.kernel = given.kernel.revision();
-        proxy.set_ports(given.ports, now);
+        proxy.set_ports(given.ports);
+        if given.arrivals != self.arrivals {
+            proxy.port_came(now);
+        }
+        self.arrivals = given.arrivals;
         match given.losses.since(self.losses) {
             Some(losses) => losses.for_each(|(bridge, mac)| proxy.doubt_those(bridge, mac, now)),
             None => proxy.doubt_all(now),
@@ -196,6 +207,7 @@ impl Responder {
 
     fn take_messages(&mut self, link: u32, outcome: io::Result<u64>, messages: Vec<(Mac, Message)>) {
         let now = Instant::now();
+        self.last = link;
         match outcome {
             Ok(invalid) => self.invalid += invalid,
             // The link is gone, or down: it is opened again.
@@ -260,19 +272,26 @@ fn links(place: &Place) -> impl Iterator<Item = (u32, bool)> {
     uplinks.chain(place.bridges.iter().map(|bridge| (bridge.link, false)))
 }
 
-/// The next messages of any link.
-async fn received(ports: &BTreeMap<u32, Port>) -> (u32, io::Result<u64>, Vec<(Mac, Message)>) {
+/// All links, those after `last` first: while one is flooded, the others have their turn.
+fn in_turn<T>(ports: &BTreeMap<u32, T>, last: u32) -> impl Iterator<Item = (&u32, &T)> {
+    let after = (Bound::Excluded(last), Bound::Unbounded);
+    ports.range(after).chain(ports.range(..=last))
+}
+
+/// The next messages of any link; of several, the first one after `last`.
+async fn received(ports: &BTreeMap<u32, Port>, last: u32) -> (u32, io::Result<u64>, Vec<(Mac, Message)>) {
     if ports.is_empty() {
         // Nothing is open: a socket is tried again later.
         std::future::pending::<()>().await;
     }
-    let each = ports.iter().map(|(link, port)| {
+    let each = in_turn(ports, last).map(|(link, port)| {
         Box::pin(async move {
             let mut messages = Vec::new();
             let outcome = port.receive(AT_ONCE, |from, message| messages.push((from, message))).await;
             (*link, outcome, messages)
         })
     });
+    // It polls them in this order, and takes the first one that is ready.
     let (first, _, _) = futures::future::select_all(each).await;
     first
 }

@@ -12,11 +12,11 @@ use crate::{
 const BRIDGE: u32 = 7;
 /// No interface has this index: nothing is joined or sent.
 const UPLINK: u32 = 0x7fff_fff0;
-const FEW: u32 = 500;
+const FEW: u32 = 100;
 const MANY: u32 = 10_000;
 /// So many changes, or solicitations, are measured at once, and the cheapest of so many measurements counts.
 const EACH: u32 = 200;
-const ROUNDS: u32 = 5;
+const ROUNDS: u32 = 9;
 
 fn addr(n: u32) -> Ipv6Addr {
     Ipv6Addr::from_bits(0x2001_0db8_0000_0000_0000_0000_0001_0000 + u128::from(n))
@@ -134,15 +134,28 @@ fn all_are_asked_for_after_more_losses_than_are_remembered() {
     assert_eq!(responder.proxy.ask(Instant::now(), |_| true).len(), 50);
 }
 
+/// A flood on one link has messages ready at any time.
+#[tokio::test]
+async fn each_link_has_its_turn() {
+    let ports: BTreeMap<u32, ()> = [2, 3, 7].map(|link| (link, ())).into();
+    let (mut last, mut turns) = (0, Vec::new());
+    for _ in 0..6 {
+        let each = in_turn(&ports, last).map(|(link, ())| std::future::ready(*link));
+        (last, _, _) = futures::future::select_all(each).await;
+        turns.push(last);
+    }
+    assert_eq!(turns, [2, 3, 7, 2, 3, 7]);
+}
+
 #[test]
 fn a_change_costs_the_same_beside_few_addresses_and_many() {
     let (few, many) = (cost_of_changes(FEW), cost_of_changes(MANY));
-    // A walk over all of them would cost twenty times as much.
-    assert!(many < few * 5, "{EACH} changes: {few:?} beside {FEW} addresses, {many:?} beside {MANY}");
+    // The cheapest walk over all of them, which copies the set, doubles the cost of a change.
+    assert!(many * 2 < few * 3, "{EACH} changes: {few:?} beside {FEW} addresses, {many:?} beside {MANY}");
 }
 
 #[test]
 fn an_answer_costs_the_same_beside_few_addresses_and_many() {
     let (few, many) = (cost_of_answers(FEW), cost_of_answers(MANY));
-    assert!(many < few * 2, "{few:?} beside {FEW} addresses, {many:?} beside {MANY}");
+    assert!(many * 2 < few * 3, "{few:?} beside {FEW} addresses, {many:?} beside {MANY}");
 }

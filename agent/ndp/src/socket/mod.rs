@@ -18,8 +18,8 @@ use crate::{
     message::{Mac, Message, decode},
 };
 
-/// Larger than a solicitation with a hundred options; what is cut off is invalid.
-const LONGEST: usize = 1500;
+/// The longest packet without the option for jumbograms: options of any number are read on links of any MTU.
+const LONGEST: usize = 40 + 0xffff;
 
 /// Octets of messages that wait: some ten thousand of them.
 const ROOM: usize = 8 << 20;

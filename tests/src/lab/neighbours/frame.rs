@@ -23,7 +23,7 @@ pub struct Solicitation {
     pub to: Mac,
     /// The sender's.
     pub from: Mac,
-    /// The VLAN of its tag, if it has one.
+    /// Its VLAN tag, if it has one: the priority, and the number of the VLAN.
     pub vlan: Option<u16>,
     /// The address of the sender.
     pub source: Ipv6Addr,
@@ -45,6 +45,8 @@ pub struct Solicitation {
     pub options: Vec<u8>,
     /// The length of the frame, if it is cut off.
     pub cut: Option<usize>,
+    /// So many octets follow the packet.
+    pub padding: usize,
 }
 
 impl Solicitation {
@@ -65,6 +67,7 @@ impl Solicitation {
             target,
             options: link_layer_option(from),
             cut: None,
+            padding: 0,
         }
     }
 
@@ -104,6 +107,7 @@ impl Solicitation {
         frame.extend(self.source.octets());
         frame.extend(self.destination.octets());
         frame.extend(body);
+        frame.resize(frame.len() + self.padding, 0xa5);
         frame.truncate(self.cut.unwrap_or(usize::MAX));
         frame
     }

@@ -10,6 +10,8 @@ use super::{Row, scene::Scene};
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 /// To all nodes of a link of Ethernet.
 const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
+/// The tag of priority 5.
+const PRIORITY: u16 = 5 << 13;
 /// Somebody asks, and the answer comes.
 const AT_ONCE: Duration = Duration::from_millis(100);
 
@@ -33,6 +35,17 @@ pub(super) fn rows() -> Vec<Row> {
             let unknown = [253, 1, 0, 0, 0, 0, 0, 0].repeat(100);
             let options = [unknown, scene.ask().options].concat();
             scene.answer(&Solicitation { options, ..scene.ask() }).map(drop)
+        }),
+        Row::new("a nonce is skipped", "RFC 7527 §4.1", |scene| {
+            let nonce = [14, 1, 1, 2, 3, 4, 5, 6].to_vec();
+            let options = [scene.ask().options, nonce].concat();
+            scene.answer(&Solicitation { options, ..scene.ask() }).map(drop)
+        }),
+        Row::new("octets after the packet are padding", "RFC 2464 §3", |scene| {
+            scene.answer(&Solicitation { padding: 40, ..scene.ask() }).map(drop)
+        }),
+        Row::new("a tag with a priority and no VLAN is no other link", "IEEE 802.1Q §6.9", |scene| {
+            scene.answer(&Solicitation { vlan: Some(PRIORITY), ..scene.ask() }).map(drop)
         }),
         Row::new("a sender of another prefix of the link is answered", "RFC 5942 §4", |scene| {
             let source = "2001:db8:77::5".parse()?;

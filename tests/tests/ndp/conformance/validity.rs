@@ -8,6 +8,8 @@ use super::Row;
 
 /// A VLAN that nobody is in.
 const VLAN: u16 = 77;
+/// Nobody has this link-layer address: a switch sends to it on all ports.
+const NOBODY: [u8; 6] = [2, 0, 0, 0, 0, 0x77];
 
 pub(super) fn rows() -> Vec<Row> {
     vec![
@@ -47,6 +49,9 @@ pub(super) fn rows() -> Vec<Row> {
         }),
         Row::new("no answer: the tag of another VLAN", "it is another link", |scene| {
             scene.no_answer(&Solicitation { vlan: Some(VLAN), ..scene.ask() })
+        }),
+        Row::new("no answer: a frame for another host", "IEEE 802.3", |scene| {
+            scene.no_answer(&scene.ask().unicast(NOBODY))
         }),
         Row::new("no answer: a probe with a link-layer address", "RFC 4861 §7.1.1", |scene| {
             let options = scene.ask().options;

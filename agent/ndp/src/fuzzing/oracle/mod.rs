@@ -104,6 +104,12 @@ impl<'a> Oracle<'a> {
                 let is_right = |sent| packets::is_our_solicitation(&self.place, sent, is_there);
                 step.sent.iter().try_for_each(is_right)
             }
+            Why::Again => read_all(&self.place, &step.sent)?.iter().try_for_each(|it| {
+                let may_be_alive = self.lives.of(it.target(), step.now) != Life::Gone;
+                let is_right = Advertised::announcements(&self.place, it.target()).contains(it);
+                let is_due = may_be_alive && is_right && self.case.settings.overrides;
+                if is_due { Ok(()) } else { Err(format!("advertised again: {it:?}")) }
+            }),
             Why::Other { event } => {
                 match self.case.events[*event] {
                     Event::Gone { bridge, mac } => self.lives.doubt(bridge, mac, step.now),

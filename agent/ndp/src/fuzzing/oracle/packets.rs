@@ -26,6 +26,10 @@ pub(super) struct Advertised {
 }
 
 impl Advertised {
+    pub(super) fn target(&self) -> Ipv6Addr {
+        self.target
+    }
+
     /// The answer to a solicitation of this source; to a probe, all are answered (RFC 4861 §7.2.4).
     pub(super) fn answer(link: u32, target: Ipv6Addr, source: Ipv6Addr, mac: Mac) -> Self {
         if source.is_unspecified() {
