@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sextant_proto::{PoolName, Prefix};
+use sextant_proto::{PoolName, Prefix, shell_operands};
 
 use crate::{engine::EngineError, network::DEFAULT_NETWORK, parts::LONGEST};
 
@@ -78,6 +78,15 @@ pub enum Trouble {
         /// The names of the containers.
         containers: Vec<String>,
     },
+    /// A container was taken off a network that was made anew, and the engine does not connect it again.
+    NotConnected {
+        /// The name of the network.
+        name: String,
+        /// The name of the container.
+        container: String,
+        /// The engine's answer.
+        error: String,
+    },
     /// A network cannot have a part of this length.
     Length {
         /// Its name.
@@ -147,7 +156,10 @@ impl Trouble {
 
     /// Whether it may be over without an event of the engine.
     pub fn is_tried_again_soon(&self) -> bool {
-        matches!(self, Self::Refused { .. } | Self::Firewall { .. } | Self::NotStored { .. })
+        matches!(
+            self,
+            Self::Refused { .. } | Self::NotConnected { .. } | Self::Firewall { .. } | Self::NotStored { .. }
+        )
     }
 
     /// The network that it is about; empty if it is none.
@@ -157,6 +169,7 @@ impl Trouble {
             | Self::Used { name, .. }
             | Self::Mtu { name, .. }
             | Self::Retired { name, .. }
+            | Self::NotConnected { name, .. }
             | Self::Length { name, .. }
             | Self::NoRoom { name, .. }
             | Self::NoParts { name, .. } => name,
@@ -173,6 +186,7 @@ impl Trouble {
             Self::NameTaken { .. } | Self::Overlaps { .. } | Self::BridgeTaken { .. } => "docker-network",
             Self::Used { .. } => "docker-network-used",
             Self::Retired { .. } => "docker-network-retired",
+            Self::NotConnected { .. } => "docker-not-connected",
             Self::Length { .. } | Self::NoRoom { .. } | Self::NoParts { .. } => "docker-network-part",
             Self::NotStored { .. } => "state-directory",
             Self::Mtu { .. } => "docker-mtu",
@@ -193,8 +207,9 @@ impl Trouble {
                     .to_owned()
             }
             Self::NameTaken { name, .. } => format!(
-                "remove that network once nothing uses it (`docker network rm {name}`), or give the agent's network another \
-                 name in agent.toml"
+                "remove that network once nothing uses it (`docker network rm {}`), or give the agent's network another \
+                 name in agent.toml",
+                shell_operands([name.as_str()])
             ),
             Self::Used { name, wanted, containers, .. } => format!(
                 "create these containers again after `docker rm -f {}`: the agent then gives network {name} the prefix {wanted}; \
@@ -202,8 +217,9 @@ impl Trouble {
                 containers.join(" ")
             ),
             Self::Mtu { name, mtu, ours: false, .. } => format!(
-                "create network {name} again with `--opt com.docker.network.driver.mtu={mtu}` (`docker network rm {name}` first), or \
-                 remove it: the agent then makes it"
+                "create network {name} again with `--opt com.docker.network.driver.mtu={mtu}` (`docker network rm {}` first), or \
+                 remove it: the agent then makes it",
+                shell_operands([name.as_str()])
             ),
             Self::Mtu { name, mtu, containers, .. } => format!(
                 "create these containers again after `docker rm -f {}`: the agent then gives network {name} the MTU {mtu}; until \
@@ -216,12 +232,16 @@ impl Trouble {
                     .to_owned()
             }
             Self::Overlaps { network, .. } | Self::BridgeTaken { network, .. } => format!(
-                "remove network {network} once nothing uses it (`docker network rm {network}`), or create it again elsewhere"
+                "remove network {network} once nothing uses it (`docker network rm {}`), or create it again elsewhere",
+                shell_operands([network.as_str()])
             ),
             Self::Retired { name, containers } => format!(
                 "remove these containers (`docker rm -f {}`): the agent then removes the network; or name network {name} in agent.toml \
                  again, under [[docker.network]]",
                 containers.join(" ")
+            ),
+            Self::NotConnected { name, container, .. } => format!(
+                "correct that, or create the container again (`docker rm -f {container}`) with `--network {name}`; it is tried again"
             ),
             Self::Length { name, host, .. } => format!(
                 "set length = {} to {LONGEST} for network {name} in agent.toml, under [[docker.network]]",
@@ -279,6 +299,10 @@ impl fmt::Display for Trouble {
                 f,
                 "agent.toml does not name Docker's network {name} any more, but containers are on it: {}",
                 containers.join(", ")
+            ),
+            Self::NotConnected { name, container, error } => write!(
+                f,
+                "container {container} was on Docker's network {name}, which was made again, and Docker refuses to connect it: {error}"
             ),
             Self::Length { name, pool, host, length } => write!(
                 f,
