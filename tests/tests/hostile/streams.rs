@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use sextant_proto::v1::{Epoch, Hello, Keepalive, agent_message::Message, controller_message as from};
+use sextant_proto::{
+    Incarnation,
+    v1::{Epoch, Hello, Keepalive, agent_message::Message, controller_message as from},
+};
 use sextant_tests::{
     ControllerOptions, SECONDS,
     cluster::{Cluster, GUIDE},
@@ -92,6 +95,36 @@ fn a_stream_on_which_nothing_is_said_ends_before_its_agent_counts_as_lost() {
     let status = stream.expect(|_| false).unwrap_err();
     assert_eq!(status.code(), tonic::Code::DeadlineExceeded, "{status}");
     assert!(status.message().contains("no message from the agent"), "{status}");
+}
+
+/// Revisions of another store cannot be compared.
+#[test]
+fn i6_deltas_continue_from_a_revision_of_the_same_store_alone() {
+    let cluster = Cluster::with_short_down_after("hostile resumption", 1, GUIDE);
+    let evil = HostileNode::new(cluster.controller.as_ref().unwrap(), "evil");
+    let hello = evil.hello();
+    let mut first = evil.open(hello.clone()).unwrap();
+    let begin = first.expect(|message| matches!(message, from::Message::SnapshotBegin(_))).unwrap();
+    let from::Message::SnapshotBegin(begin) = begin else { unreachable!("{begin:?}") };
+    drop(first);
+    let other = Incarnation::random().into();
+    for (incarnation, revision, resumes) in [
+        (begin.incarnation.clone(), begin.revision, true),
+        (begin.incarnation.clone(), 0, false),
+        (other, begin.revision, false),
+        (Default::default(), begin.revision, false),
+    ] {
+        let mut stream = evil.open(Hello { incarnation, revision, ..hello.clone() }).unwrap();
+        let says_more = |message: &from::Message| {
+            matches!(
+                message,
+                from::Message::SnapshotBegin(_) | from::Message::Delta(_) | from::Message::Keepalive(_)
+            )
+        };
+        let more = stream.expect(says_more).unwrap();
+        let resumed = !matches!(more, from::Message::SnapshotBegin(_));
+        assert_eq!(resumed, resumes, "revision {revision}: {more:?}");
+    }
 }
 
 /// Of two streams of one run, the newer one counts.

@@ -109,11 +109,6 @@ impl Machine {
         self.run(&["sh", "-c", line]).unwrap();
     }
 
-    /// Where the files of a `kept` directory are, outside of the machine.
-    pub fn kept(&self, path: &str) -> PathBuf {
-        self.dir.join("kept").join(&path[1..])
-    }
-
     /// Runs a line of a shell in the machine, whether it succeeds or not; its output.
     pub fn shell(&self, line: &str) -> String {
         self.run(&["sh", "-c", &format!("{{ {line}; }} 2>&1 || true")]).unwrap()
