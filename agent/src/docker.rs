@@ -4,11 +4,12 @@ use std::{collections::BTreeSet, path::Path, pin::pin, sync::Arc};
 
 use sextant_docker::{
     firewall::policy::Passes,
-    keeper::{Keeper, Store},
+    keeper::{Earlier, Keeper, Store},
     parts::Parts,
     plan::Wishes,
     rules::{Followed, RulesKeeper},
     trouble::Trouble,
+    waiting::Waiting,
     wanted::Wanted,
 };
 use sextant_ipam::leases::Leases;
@@ -56,6 +57,10 @@ impl Store for Stored {
     fn keep_former(&self, former: &BTreeSet<Prefix>) -> Result<(), String> {
         self.0.keep_docker_former(former).map_err(|error| error.to_string())
     }
+
+    fn keep_waiting(&self, waiting: &[Waiting]) -> Result<(), String> {
+        self.0.keep_docker_waiting(waiting).map_err(|error| error.to_string())
+    }
 }
 
 impl DockerNetwork {
@@ -95,7 +100,12 @@ impl DockerNetwork {
             tracing::warn!(%error, "former prefixes of Docker networks cannot be read");
             BTreeSet::new()
         });
-        let networks = Keeper::new(wishes, self.parts.clone(), stored, self.left.clone(), former);
+        let waiting = self.state.docker_waiting().unwrap_or_else(|error| {
+            tracing::warn!(%error, "containers that are to be connected to Docker networks cannot be read");
+            Vec::new()
+        });
+        let earlier = Earlier { former, waiting };
+        let networks = Keeper::new(wishes, self.parts.clone(), stored, self.left.clone(), earlier);
         let rules = RulesKeeper::new(self.followed.clone(), passes, troubles_tx);
         let mut keeper = pin!(rules.run(networks));
         loop {

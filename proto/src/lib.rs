@@ -24,6 +24,7 @@ mod problem;
 mod quoted;
 mod revision;
 mod serialize;
+mod shown;
 pub mod trace;
 
 pub use ack::{Ack, Applied};
@@ -44,6 +45,7 @@ pub use prefix::{Prefix, PrefixError};
 pub use problem::Problem;
 pub use quoted::quoted;
 pub use revision::{Claim, Epoch, Mark, Revision};
+pub use shown::{shell_operands, shell_word, shown_text};
 
 /// The messages of the wire, generated from `proto/sextant/v1`.
 #[allow(missing_docs, clippy::all)]

@@ -1,25 +1,14 @@
 //! Names of network interfaces as text. The kernel allows any octets but `/`, `:` and white space (`dev_valid_name` in
 //! net/core/dev.c): octets that are no text, or that a terminal would interpret, are written as `\xNN`.
 
-use std::fmt::Write as _;
+use crate::shown::{shell_word, shown_text};
 
 /// The longest name, in octets (the kernel's IFNAMSIZ without the final zero).
 const MAX_OCTETS: usize = 15;
 
 /// A name as text that can be shown.
 pub fn link_name_text(octets: &[u8]) -> String {
-    let mut text = String::with_capacity(octets.len());
-    for chunk in octets.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            if is_shown(character) {
-                text.push(character);
-            } else {
-                escape(character.encode_utf8(&mut [0; 4]).as_bytes(), &mut text);
-            }
-        }
-        escape(chunk.invalid(), &mut text);
-    }
-    text
+    shown_text(octets)
 }
 
 /// The octets of a name that was written as text.
@@ -45,29 +34,7 @@ pub fn is_link_name(text: &str) -> bool {
 
 /// A name as one word of a shell command.
 pub fn link_name_word(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-+@%".contains(c);
-    if text.contains(['\\', '\'']) {
-        format!("$'{}'", text.replace('\'', "\\x27"))
-    } else if text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{text}'")
-    }
-}
-
-/// Not control characters, nor marks that change the direction of text or have no width; nor the mark of an escape.
-fn is_shown(character: char) -> bool {
-    let invisible = matches!(
-        character,
-        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-    );
-    !character.is_control() && !invisible && character != '\\'
-}
-
-fn escape(octets: &[u8], text: &mut String) {
-    for octet in octets {
-        write!(text, "\\x{octet:02x}").ok();
-    }
+    shell_word(text)
 }
 
 /// The octet of `\xNN`.

@@ -14,7 +14,8 @@ use crate::{
     plan::Wishes,
     rules::{Looked, Observer},
     trouble::Trouble,
-    wanted::{Step, Wanted},
+    waiting::{self, Waiting},
+    wanted::{Step, Wanted, is_ours},
 };
 
 /// Where the parts are stored.
@@ -30,6 +31,21 @@ pub trait Store: fmt::Debug + Send + 'static {
     /// # Errors
     /// If they are not stored, with the reason and the fix.
     fn keep_former(&self, former: &BTreeSet<Prefix>) -> Result<(), String>;
+
+    /// Stores the containers that are to be connected again.
+    ///
+    /// # Errors
+    /// If they are not stored, with the reason and the fix.
+    fn keep_waiting(&self, waiting: &[Waiting]) -> Result<(), String>;
+}
+
+/// What an earlier process has stored.
+#[derive(Debug, Default)]
+pub struct Earlier {
+    /// The prefixes that networks had before.
+    pub former: BTreeSet<Prefix>,
+    /// The containers that are to be connected again.
+    pub waiting: Vec<Waiting>,
 }
 
 /// Keeps the networks of a host.
@@ -39,6 +55,8 @@ pub struct Keeper {
     parts: watch::Sender<Parts>,
     store: Box<dyn Store>,
     former: Former,
+    /// Containers that were taken off a network. Stored before that, so that no end of this process or of the engine leaves them out.
+    waiting: Vec<Waiting>,
     left: watch::Sender<BTreeSet<Prefix>>,
     version: String,
 }
@@ -46,15 +64,16 @@ pub struct Keeper {
 impl Keeper {
     /// Keeps the networks of the `wishes`; none before the first claim: then present ones stay as they are. `parts` has the stored parts,
     /// and gets the new ones once they are stored. The prefixes that a network had before, and that no network has any more, are added to
-    /// `left`: an engine may have left routes of them. `former` has those that an earlier process has stored.
+    /// `left`: an engine may have left routes of them. `earlier` has what an earlier process has stored.
     pub fn new(
         wishes: watch::Receiver<Option<Wishes>>,
         parts: watch::Sender<Parts>,
         store: Box<dyn Store>,
         left: watch::Sender<BTreeSet<Prefix>>,
-        former: BTreeSet<Prefix>,
+        earlier: Earlier,
     ) -> Self {
-        Self { wishes, parts, store, former: Former::restored(former), left, version: String::new() }
+        let Earlier { former, waiting } = earlier;
+        Self { wishes, parts, store, former: Former::restored(former), waiting, left, version: String::new() }
     }
 
     /// Notes which prefixes the networks have had. That is stored before they get other ones.
@@ -92,12 +111,100 @@ impl Keeper {
         }
         for wanted in &plan.wanted {
             let what = || format!("make network {} with {}", wanted.name, wanted.prefix);
-            took(&mut looked, keep_one(engine, wanted, &networks, major).await, what)?;
+            took(&mut looked, self.keep_one(engine, wanted, &networks, major).await, what)?;
         }
+        looked.troubles.extend(self.connect_waiting(engine, &plan.wanted).await?);
         if looked.changed {
             self.note(&plan.wanted, &engine.networks().await?);
         }
         Ok(looked)
+    }
+
+    /// One pass over a wanted network.
+    async fn keep_one(
+        &mut self,
+        engine: &Engine,
+        wanted: &Wanted,
+        networks: &[Network],
+        major: u32,
+    ) -> Result<Looked, EngineError> {
+        let users = match wanted.find(networks) {
+            Some(present) => engine.containers_on(present).await?,
+            None => Vec::new(),
+        };
+        let Wanted { name, prefix, bridge, .. } = wanted;
+        match wanted.step(major, networks, &users) {
+            Step::Nothing => Ok(Looked::default()),
+            Step::Blocked(trouble) => Ok(Looked::blocked(trouble)),
+            Step::Create => {
+                engine.create(wanted, major).await?;
+                tracing::info!(network = name, %prefix, bridge, "Docker network made");
+                Ok(Looked::changed())
+            }
+            Step::Replace { id, differs, users } => {
+                let mut waiting = Vec::new();
+                for container in &users {
+                    let endpoint = engine.endpoint(&container.id, name).await?;
+                    waiting.push(Waiting { network: name.clone(), container: container.clone(), endpoint });
+                }
+                if let Err(error) = self.keep_waiting(waiting::with(&self.waiting, waiting)) {
+                    return Ok(Looked::blocked(Trouble::NotStored { error }));
+                }
+                for container in &users {
+                    engine.disconnect(&id, &container.id).await?;
+                }
+                engine.remove(&id).await?;
+                engine.create(wanted, major).await?;
+                let containers = users.len();
+                tracing::info!(network = name, %prefix, differs, containers, "Docker network made anew");
+                Ok(Looked::changed())
+            }
+        }
+    }
+
+    /// Connects the containers that were taken off a network, once that is there. One that cannot be connected is reported and tried
+    /// again, and stops no other.
+    async fn connect_waiting(
+        &mut self,
+        engine: &Engine,
+        wanted: &[Wanted],
+    ) -> Result<Vec<Trouble>, EngineError> {
+        if self.waiting.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (networks, mut troubles, mut left) = (engine.networks().await?, Vec::new(), Vec::new());
+        for one in &self.waiting {
+            let Some(wanted) = wanted.iter().find(|wanted| wanted.name == one.network) else { continue };
+            let Some(present) = wanted.find(&networks).filter(|network| is_ours(network)) else {
+                left.push(one.clone());
+                continue;
+            };
+            let Waiting { container, endpoint, .. } = one;
+            if engine.containers_on(present).await?.iter().any(|it| it.id == container.id) {
+                continue;
+            }
+            match engine.connect_container(&present.id, &container.id, endpoint).await {
+                Err(EngineError::Refused(error)) => {
+                    let (name, container) = (wanted.name.clone(), container.name.clone());
+                    troubles.push(Trouble::NotConnected { name, container, error });
+                    left.push(one.clone());
+                }
+                connected => connected?,
+            }
+        }
+        if let Err(error) = self.keep_waiting(left) {
+            troubles.push(Trouble::NotStored { error });
+        }
+        Ok(troubles)
+    }
+
+    /// Stores the containers that are to be connected, if they have changed.
+    fn keep_waiting(&mut self, waiting: Vec<Waiting>) -> Result<(), String> {
+        if self.waiting != waiting {
+            self.store.keep_waiting(&waiting)?;
+            self.waiting = waiting;
+        }
+        Ok(())
     }
 
     /// Stores the parts if they have changed.
@@ -149,42 +256,6 @@ async fn remove_unused(engine: &Engine, network: &Network) -> Result<Looked, Eng
     engine.remove(&network.id).await?;
     tracing::info!(network = name, "Docker network removed that the settings do not name any more");
     Ok(Looked::changed())
-}
-
-/// One pass over a wanted network.
-async fn keep_one(
-    engine: &Engine,
-    wanted: &Wanted,
-    networks: &[Network],
-    major: u32,
-) -> Result<Looked, EngineError> {
-    let users = match wanted.find(networks) {
-        Some(present) => engine.containers_on(present).await?,
-        None => Vec::new(),
-    };
-    match wanted.step(major, networks, &users) {
-        Step::Nothing => Ok(Looked::default()),
-        Step::Blocked(trouble) => Ok(Looked::blocked(trouble)),
-        Step::Create => {
-            engine.create(wanted, major).await?;
-            let Wanted { name, prefix, bridge, .. } = wanted;
-            tracing::info!(network = name, %prefix, bridge, "Docker network made");
-            Ok(Looked::changed())
-        }
-        Step::Replace { id, differs, users } => {
-            for container in &users {
-                engine.disconnect(&id, container).await?;
-            }
-            engine.remove(&id).await?;
-            engine.create(wanted, major).await?;
-            for container in &users {
-                engine.connect_container(&wanted.name, container).await?;
-            }
-            let (network, prefix, containers) = (&wanted.name, wanted.prefix, users.len());
-            tracing::info!(network, %prefix, differs, containers, "Docker network made anew");
-            Ok(Looked::changed())
-        }
-    }
 }
 
 impl Observer for Keeper {

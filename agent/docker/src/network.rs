@@ -38,6 +38,12 @@ pub struct Network {
 pub const DEFAULT_NETWORK: &str = "bridge";
 
 impl Network {
+    /// Whether its containers are on the link of the host's own interface, beside the host, and not behind a bridge of it: they are reached
+    /// where that link's hosts are.
+    pub fn is_beside_host(&self) -> bool {
+        ["macvlan", "ipvlan"].contains(&self.driver.as_str())
+    }
+
     /// Whether it is the engine's own, whose prefix is set in `daemon.json`.
     pub fn is_default(&self) -> bool {
         self.name == DEFAULT_NETWORK

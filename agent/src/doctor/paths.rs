@@ -25,6 +25,7 @@ pub(super) async fn findings(
     let routes = read_link_routes(kernel, host.table, &host.controllers).await?;
     let local = local_uplinks(&names, &facts.links, &facts.addresses, &routes);
     let mut found = uplinks::findings(&names, &facts.links, &facts.addresses, &local);
+    found.extend(uplinks::hidden(&local, &routes));
     let uplinks = facts.links.iter().filter(|link| names.contains(&link.name));
     found.extend(uplinks.filter_map(|link| link_local::without("uplink", link, &facts.addresses)));
     found.extend(of_rules(kernel, host, claims, facts, &local).await?);

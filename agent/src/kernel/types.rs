@@ -183,6 +183,8 @@ pub enum RouteTarget {
 }
 
 impl RouteTarget {
+    /// A nexthop object that the kernel does not show (RTN_UNICAST without next hops): `nexthop_compat_mode` is 0.
+    pub const NEXTHOP_OBJECT: RouteTarget = RouteTarget::Other(1);
     /// An address of this host (RTN_LOCAL).
     pub const LOCAL: RouteTarget = RouteTarget::Other(2);
     /// An anycast address of this host (RTN_ANYCAST).

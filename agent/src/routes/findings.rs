@@ -9,10 +9,28 @@ pub fn findings(known: &Known<'_>, desired: &Desired) -> Vec<Finding> {
     let all = [
         shared_next_hops(known),
         unrefused_pool(known),
+        diverted(unreached),
         off_link(unreached),
         infrastructure(known, unreached),
     ];
     all.into_iter().flatten().collect()
+}
+
+/// A peer on the link, to which another process has set a route elsewhere.
+fn diverted(unreached: &Unreached) -> Option<Finding> {
+    let (node, hop, by) = unreached.diverted.as_ref()?;
+    Some(Finding::new(
+        "next-hop-diverted",
+        format!(
+            "next hop {hop} of node {node} is on the link of this host, but a route of another process to {by} takes packets to it \
+             elsewhere, so packets to prefixes of {node} are refused"
+        ),
+        format!(
+            "remove that route (`ip -6 route show table all to match {hop}` on this host shows it), also where it is configured; if \
+             {node} is to be reached through a router, and routers know the host prefixes, set [routes] off-link = \"gateway\" in \
+             agent.toml here, and restart sextant-agent"
+        ),
+    ))
 }
 
 /// Peers that this host has no path to, though they are ready.

@@ -1,11 +1,19 @@
 //! The peers that are ready, and that this host has no path to all the same. Pure.
 
+use std::net::Ipv6Addr;
+
 use sextant_proto::{NodeName, Peer, PeerClaim, PoolName, Prefix};
 
-use super::{Assessment, PeerState};
+use super::{Assessment, Known, PeerState};
 
 /// So many nodes are listed.
 const LISTED: usize = 3;
+
+/// The next hop of a peer that another process's route leads away from the uplinks, and the destination of that.
+fn diverted(known: &Known<'_>, peer: &Peer) -> Option<(Ipv6Addr, Prefix)> {
+    let by = |hop: &Ipv6Addr| known.uplinks.iter().find_map(|local| local.on_link.diverted_by(*hop));
+    peer.next_hops.iter().find_map(|hop| Some((*hop, by(hop)?)))
+}
 
 /// Those peers, as the desired routes were computed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,14 +22,19 @@ pub struct Unreached {
     off_link: Vec<NodeName>,
     /// How many more there are.
     more: usize,
+    /// The first of those whose next hop is inside of an on-link prefix, but has a route elsewhere; with the next hop, and the
+    /// destination of that route.
+    pub(super) diverted: Option<(NodeName, Ipv6Addr, Prefix)>,
     /// The first claim whose prefix has an address that this host depends on.
     pub(super) infrastructure: Option<(NodeName, PoolName, Prefix)>,
 }
 
 impl Unreached {
     /// Takes a peer in.
-    pub(super) fn assessed(&mut self, peer: &Peer, assessment: &Assessment) {
+    pub(super) fn assessed(&mut self, known: &Known<'_>, peer: &Peer, assessment: &Assessment) {
         if assessment.state != PeerState::OffLink {
+        } else if let Some((hop, by)) = diverted(known, peer) {
+            self.diverted.get_or_insert((peer.name.clone(), hop, by));
         } else if self.off_link.len() < LISTED {
             self.off_link.push(peer.name.clone());
         } else {

@@ -6,7 +6,11 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use sextant_docker::parts::{Part, Parts};
+use sextant_docker::{
+    network::Container,
+    parts::{Part, Parts},
+    waiting::{Endpoint, Waiting},
+};
 use sextant_proto::{
     Prefix,
     convert::{MessageError, parse},
@@ -16,6 +20,7 @@ use super::{StateDir, StateError, malformed, read};
 
 const DOCKER_NETWORKS: &str = "docker-networks.json";
 const DOCKER_FORMER: &str = "docker-former.json";
+const DOCKER_WAITING: &str = "docker-waiting.json";
 
 impl StateDir {
     /// The parts of host prefixes that Docker's networks have.
@@ -69,6 +74,56 @@ impl StateDir {
     }
 }
 
+impl StateDir {
+    /// The containers that are to be connected to Docker's networks again.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn docker_waiting(&self) -> Result<Vec<Waiting>, StateError> {
+        let stored: Vec<StoredWaiting> = read(&self.path.join(DOCKER_WAITING))?.unwrap_or_default();
+        Ok(stored.into_iter().map(Into::into).collect())
+    }
+
+    /// Stores them.
+    ///
+    /// # Errors
+    /// If they cannot be written: then none may be disconnected.
+    pub fn keep_docker_waiting(&self, waiting: &[Waiting]) -> Result<(), StateError> {
+        let stored: Vec<_> = waiting.iter().map(StoredWaiting::from).collect();
+        let stored = (!stored.is_empty()).then(|| self.json(DOCKER_WAITING, &stored)).transpose()?;
+        self.keep(DOCKER_WAITING, stored, false)
+    }
+}
+
+/// A container that is to be connected to a network again.
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredWaiting {
+    network: String,
+    container: String,
+    id: String,
+    aliases: Vec<String>,
+    links: Vec<String>,
+    options: BTreeMap<String, String>,
+    gateway_priority: Option<i64>,
+}
+
+impl From<&Waiting> for StoredWaiting {
+    fn from(waiting: &Waiting) -> Self {
+        let Waiting { network, container, endpoint } = waiting.clone();
+        let Container { name, id } = container;
+        let Endpoint { aliases, links, options, gateway_priority } = endpoint;
+        Self { network, container: name, id, aliases, links, options, gateway_priority }
+    }
+}
+
+impl From<StoredWaiting> for Waiting {
+    fn from(stored: StoredWaiting) -> Self {
+        let StoredWaiting { network, container, id, aliases, links, options, gateway_priority } = stored;
+        let endpoint = Endpoint { aliases, links, options, gateway_priority };
+        Self { network, container: Container { name: container, id }, endpoint }
+    }
+}
+
 /// The parts, each with the name of its network.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -116,6 +171,25 @@ mod tests {
         let former = ["2001:db8:1::/80", "2001:db8:2::/80"].map(|it| it.parse().unwrap()).into();
         state.keep_docker_former(&former).unwrap();
         assert_eq!(state.docker_former().unwrap(), former);
+    }
+
+    #[test]
+    fn containers_that_are_to_be_connected_are_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        assert_eq!(state.docker_waiting().unwrap(), []);
+        let endpoint = Endpoint {
+            aliases: vec!["web".into()],
+            links: vec!["db:database".into()],
+            options: [("key".to_owned(), "value".to_owned())].into(),
+            gateway_priority: Some(7),
+        };
+        let container = Container { name: "app-web-1".into(), id: "0123".into() };
+        let waiting = [Waiting { network: "sextant".into(), container, endpoint }];
+        state.keep_docker_waiting(&waiting).unwrap();
+        assert_eq!(state.docker_waiting().unwrap(), waiting);
+        state.keep_docker_waiting(&[]).unwrap();
+        assert_eq!(state.docker_waiting().unwrap(), []);
     }
 
     #[test]

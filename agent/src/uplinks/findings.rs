@@ -2,7 +2,7 @@
 
 use sextant_proto::{Prefix, link_name_word};
 
-use super::{LocalUplink, interfaces, is_link_local, is_shared, is_usable, lent};
+use super::{LinkRoutes, LocalUplink, interfaces, is_link_local, is_shared, is_usable, lent};
 use crate::{
     kernel::{Address, Link},
     problems::Finding,
@@ -45,6 +45,24 @@ pub(crate) fn renamed(configured: &str, now: &str) -> Finding {
             link_name_word(configured)
         ),
     )
+}
+
+/// The route to the link of one of the uplinks has a nexthop object that the kernel does not show. What is on-link is not known then.
+pub(crate) fn hidden(uplinks: &[LocalUplink], routes: &LinkRoutes) -> Option<Finding> {
+    let of = |local: &LocalUplink| {
+        let mut own = local.uplink.addresses.iter();
+        own.find_map(|own| Some((local.uplink.interface.clone(), routes.hidden_around(own.addr)?)))
+    };
+    let (name, prefix) = uplinks.iter().find_map(of)?;
+    Some(Finding::new(
+        "next-hops-hidden",
+        format!(
+            "the route to {prefix} has a nexthop object (`ip nexthop`), whose interface the kernel does not show: sysctl \
+             net.ipv4.nexthop_compat_mode is 0; hosts on the link of uplink {name} count as not on-link"
+        ),
+        "sysctl -w net.ipv4.nexthop_compat_mode=1 (it is for IPv6, too), and find where it is set; then add that route again, or \
+         restart sextant-agent",
+    ))
 }
 
 /// Without carrier the kernel keeps addresses and routes, but nothing passes.
@@ -139,7 +157,7 @@ mod tests {
     use super::*;
     use crate::{
         kernel::fake::permanent,
-        uplinks::{LinkRoutes, link_routes, local_uplinks},
+        uplinks::{link_routes, local_uplinks},
     };
 
     #[test]
@@ -164,6 +182,21 @@ mod tests {
         let routes: LinkRoutes = link_routes(routes);
         let uplinks = local_uplinks(&names, &links, std::slice::from_ref(&address), &routes);
         findings(&names, &links, &[address], &uplinks).iter().map(|it| it.what).collect()
+    }
+
+    #[test]
+    fn a_route_to_the_link_whose_next_hops_are_hidden_is_found() {
+        let eth0 = Link { index: 2, name: "eth0".into(), up: true, carrier: true, ..Link::default() };
+        let address = permanent(2, "2001:db8::1".parse().unwrap(), 128);
+        let found = |routes: &[&str]| {
+            let routes = link_routes(routes);
+            let uplinks = local_uplinks(&["eth0".to_owned()], &[eth0.clone()], &[address.clone()], &routes);
+            hidden(&uplinks, &routes).map(|it| it.saw)
+        };
+        assert!(found(&["hidden 2001:db8::/64"]).unwrap().starts_with("the route to 2001:db8::/64 has"));
+        for fine in ["2001:db8::/64 dev 2", "hidden ::/0", "hidden 2001:db8:7::/64"] {
+            assert_eq!(found(&[fine]), None, "{fine}");
+        }
     }
 
     #[test]

@@ -15,11 +15,12 @@ pub struct Gateways {
     tables: Vec<Table>,
 }
 
-/// The routes of one table, by their length; each with the gateways of the lowest metric, none if it has none.
+/// The routes of one table, by their length; each with the gateways of the lowest metric: an empty list if it has none, `None` if
+/// the lookup goes on with the next table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Table {
     lookup: Lookup,
-    lengths: BTreeMap<u8, BTreeMap<Prefix, Vec<NextHop>>>,
+    lengths: BTreeMap<u8, BTreeMap<Prefix, Option<Vec<NextHop>>>>,
 }
 
 impl Gateways {
@@ -27,7 +28,7 @@ impl Gateways {
     pub fn of(lookups: &[Lookup], read: &BTreeMap<u32, LinkRouteReader>, all: bool) -> Self {
         let table = |lookup: &Lookup| {
             let routes = read.get(&lookup.table).map(LinkRouteReader::gateways).unwrap_or_default();
-            let mut lengths: BTreeMap<u8, BTreeMap<Prefix, Vec<NextHop>>> = BTreeMap::new();
+            let mut lengths: BTreeMap<u8, BTreeMap<Prefix, Option<Vec<NextHop>>>> = BTreeMap::new();
             for (prefix, hops) in routes.into_iter().filter(|(prefix, _)| all || prefix.len() == 0) {
                 lengths.entry(prefix.len()).or_default().insert(prefix, hops);
             }
@@ -45,7 +46,7 @@ impl Gateways {
     /// The gateways' addresses; link-local ones are of no prefix.
     pub fn addresses(&self) -> impl Iterator<Item = Ipv6Addr> {
         let hops = self.tables.iter().flat_map(|table| table.lengths.values().flat_map(BTreeMap::values));
-        hops.flatten().filter_map(|hop| hop.gateway).filter(|addr| !addr.is_unicast_link_local())
+        hops.flatten().flatten().filter_map(|hop| hop.gateway).filter(|addr| !addr.is_unicast_link_local())
     }
 
     /// Whether a route of another process may change them.
@@ -60,18 +61,27 @@ impl Table {
         let mut longest = self.lengths.iter().rev();
         let (len, hops) = longest
             .find_map(|(len, routes)| Some((*len, routes.get(&Prefix::containing(destination, *len)?)?)))?;
-        self.lookup.counts(destination, len).then_some(hops.as_slice())
+        hops.as_deref().filter(|_| self.lookup.counts(destination, len))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::uplinks::on_link::tests::read;
+    use crate::uplinks::on_link::tests::{read, read_of_two};
 
     fn of(routes: &[&str], all: bool) -> Gateways {
         let (lookups, read) = read(routes);
         Gateways::of(&lookups, &read, all)
+    }
+
+    #[test]
+    fn a_throw_route_leads_to_the_next_table() {
+        let (around, thrown) = ("::/0 via fe80::1 dev 2 table 100", "throw 2001:db8:7::/48 table 100");
+        let (lookups, read) = read_of_two(&[around, thrown, "2001:db8:7::/48 via fe80::7 dev 3"]);
+        let gateways = Gateways::of(&lookups, &read, true);
+        assert_eq!(towards(&gateways, "2001:db8:7::1"), "fe80::7 dev 3");
+        assert_eq!(towards(&gateways, "2001:db8:9::1"), "fe80::1 dev 2");
     }
 
     fn towards(gateways: &Gateways, destination: &str) -> String {

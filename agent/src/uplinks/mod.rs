@@ -12,7 +12,7 @@ use std::{fmt, net::Ipv6Addr, sync::Arc};
 use sextant_proto::{InterfaceAddress, Peer, Prefix, Uplink, first_next_hop};
 
 pub use addresses::AddressSet;
-pub(crate) use findings::{findings, renamed};
+pub(crate) use findings::{findings, hidden, renamed};
 pub use gateways::Gateways;
 pub use guess::{Clues, guessed_uplinks};
 pub use on_link::{LinkRouteReader, LinkRoutes, Lookup, OnLink, looked_up_before, lookups};
@@ -68,7 +68,9 @@ impl LocalUplink {
             _ => false,
         };
         !on_link::is_of_every_link(destination)
-            && (over_it() || self.on_link.prefixes().any(|prefix| prefix.covers(destination)))
+            && (route.target == RouteTarget::NEXTHOP_OBJECT
+                || over_it()
+                || self.on_link.prefixes().any(|prefix| prefix.covers(destination)))
     }
 }
 

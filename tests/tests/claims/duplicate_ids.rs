@@ -73,6 +73,22 @@ fn i3_a_clone_with_the_same_node_id_is_refused_and_reported() {
         clone.process.kill().unwrap();
         stream.finish().unwrap().nothing_lost().unwrap();
     }
+    // Under another name, at the controller that the original is not connected to: that must ask the other one.
+    for controller in [1, 2] {
+        let renamed = AgentOptions {
+            node: Some("h9".into()),
+            controllers: vec![controller],
+            ..AgentOptions::default()
+        };
+        let renamed = cluster.lab.agent(&cluster.hosts[1], renamed).unwrap();
+        poll(&format!("the renamed copy is refused at {controller}"), LONG, || {
+            let (code, why) = renamed.http("/readyz")?;
+            let words = "belongs to node \"h1\", the agent of which is connected and answers";
+            anyhow::ensure!(code == 503 && why.replace("\\\"", "\"").contains(words), "{code}: {why}");
+            anyhow::Ok(())
+        });
+        renamed.process.kill().unwrap();
+    }
     assert_eq!(connected(), 1, "the original has kept its one stream");
     let now = cluster.node("h1");
     assert_eq!((&now["epoch"], &now["superseded"]), (&held["epoch"], &0.into()), "one claim, as before");

@@ -14,6 +14,7 @@ mod modes;
 mod mtu;
 mod network;
 mod networks;
+mod replaced;
 mod setup;
 mod setup_bed;
 mod shown;

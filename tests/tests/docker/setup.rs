@@ -259,6 +259,29 @@ fn what_cannot_be_edited_is_refused_and_untouched() {
     assert_eq!((fs::read_to_string(&real).unwrap().as_str(), fs::read_link(&file).is_ok()), ("{}", true));
 }
 
+/// Docker would start with them, but not as the setup says.
+#[test]
+fn a_setting_that_contradicts_is_refused_as_key_and_as_flag() {
+    let gateway = ["--default-gateway-v6", "2001:db8:8000::1"];
+    let mut bed = SetupBed::start("docker contradicting", 1, &gateway);
+    let refused = bed.setup(0, &["--mode", "daemon"]).unwrap_err().to_string();
+    assert!(
+        refused.contains("Docker was started with --default-gateway-v6 2001:db8:8000::1")
+            && refused.contains("systemctl edit docker"),
+        "{refused}"
+    );
+    assert!(!bed.engines[0].daemon_json().exists());
+    // The fix.
+    bed.engines[0].end_engine(Signal::SIGTERM).unwrap();
+    bed.engines[0].start_engine(&[]).unwrap();
+    fs::write(bed.engines[0].daemon_json(), "{\"bip6\": \"fd00::1/64\"}").unwrap();
+    let refused = bed.setup(0, &["--mode", "daemon"]).unwrap_err().to_string();
+    assert!(refused.contains("daemon.json has \"bip6\": \"fd00::1/64\""), "{refused}");
+    fs::remove_file(bed.engines[0].daemon_json()).unwrap();
+    let shown = bed.setup(0, &["--mode", "daemon", "--dry-run"]).unwrap();
+    assert!(shown.contains("would be done:"), "{shown}");
+}
+
 #[test]
 fn a_port_of_the_host_that_docker_proxy_passes_on_hides_the_client_and_the_containers_own_address_does_not() {
     let mut bed = SetupBed::start("docker daemon proxy", 1, &["--ip6tables=false"]);

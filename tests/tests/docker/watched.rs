@@ -93,6 +93,51 @@ fn a_prefix_that_is_not_routed_to_the_host_is_reported() {
     bed.status_has(&["network twice on br-", "overlaps the container prefix", "docker network rm twice"]);
 }
 
+/// macvlan: the container is a neighbour of the hosts.
+#[test]
+fn containers_on_the_link_of_the_hosts_are_reached_there_and_nowhere_else() {
+    let bed = Bed::watched("docker macvlan", 2);
+    let engine = &bed.engines[0];
+    let beside = ["-d", "macvlan", "-o", "parent=eth0"];
+    create(&bed, 0, "lan", "2001:db8::/64", &beside);
+    engine.container("web", &["--network", "lan", "--ip6", "2001:db8::99"]).unwrap();
+    poll("the other host reaches it", 10 * SECONDS, || {
+        bed.cluster.hosts[1].check(&["ping", "-6", "-c", "1", "-W", "1", "2001:db8::99"])
+    });
+    bed.status_is_silent();
+    engine.run(&["rm", "-f", "web"]).unwrap();
+    engine.run(&["network", "rm", "lan"]).unwrap();
+    create(&bed, 0, "own", &part(&bed, 0, 3), &beside);
+    bed.status_has(&["network own of driver macvlan has", "no host reaches them", "docker network rm own"]);
+    announces(&bed, 0, &[&bed.container_prefix(0)]);
+    engine.run(&["network", "rm", "own"]).unwrap();
+    bed.status_is_silent();
+}
+
+/// An engine takes any text for the name of a network.
+#[test]
+fn the_fix_removes_a_network_of_any_name() {
+    let bed = Bed::watched("docker odd names", 2);
+    let theirs = part(&bed, 1, 5);
+    for name in ["two words; false", "it's $(false)", "-f", "escape\u{1b}[31m"] {
+        create(&bed, 0, name, &theirs, &["--"]);
+        let status = poll("it is reported", 10 * SECONDS, || {
+            let status = bed.cluster.sextant(&["status"]);
+            anyhow::ensure!(status.contains("`docker network rm "), "{status}");
+            Ok(status)
+        });
+        assert!(!status.contains('\u{1b}'), "{status:?}");
+        let (_, fix) = status.split_once("`docker network rm ").unwrap();
+        let line = format!(
+            "docker -H unix://{} network rm {}",
+            bed.engines[0].socket().display(),
+            fix.split('`').next().unwrap()
+        );
+        bed.cluster.hosts[0].check(&["bash", "-c", &line]).unwrap();
+        bed.status_is_silent();
+    }
+}
+
 #[test]
 fn no_event_is_missed_however_many_come_at_once() {
     let bed = Bed::start("docker events", 1, &[]);

@@ -21,6 +21,7 @@ mod resync;
 mod roles;
 mod settings;
 mod state_dir;
+mod taken_elsewhere;
 mod testbed;
 mod untidy;
 mod unused_addresses;

@@ -83,9 +83,15 @@ impl HostileNode {
 
     /// Opens a stream with this hello.
     pub fn open(&self, hello: Hello) -> Result<HostileStream<'_>, Status> {
+        self.open_with(Some(Message::Hello(hello)))
+    }
+
+    /// Opens a stream with this message, or with none.
+    pub fn open_with(&self, first: Option<Message>) -> Result<HostileStream<'_>, Status> {
         let (outgoing, to_send) = mpsc::channel(16);
-        let first = AgentMessage { message: Some(Message::Hello(hello)) };
-        self.runtime.block_on(outgoing.send(first)).unwrap();
+        if let Some(message) = first {
+            self.runtime.block_on(outgoing.send(AgentMessage { message: Some(message) })).unwrap();
+        }
         let opened = self.runtime.block_on(self.client.clone().sync(ReceiverStream::new(to_send)))?;
         Ok(HostileStream { runtime: &self.runtime, outgoing, incoming: opened.into_inner() })
     }

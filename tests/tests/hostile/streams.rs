@@ -2,9 +2,12 @@
 
 use std::time::Instant;
 
-use sextant_proto::v1::{Epoch, Hello, agent_message::Message, controller_message as from};
+use sextant_proto::{
+    Incarnation,
+    v1::{Epoch, Hello, Keepalive, agent_message::Message, controller_message as from},
+};
 use sextant_tests::{
-    SECONDS,
+    ControllerOptions, SECONDS,
     cluster::{Cluster, GUIDE},
     poll,
 };
@@ -65,6 +68,84 @@ fn a_second_hello_on_one_stream_ends_it() {
     let status = stream.expect(|_| false).unwrap_err();
     assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status}");
     assert!(status.message().contains("a second hello on one stream"), "{status}");
+}
+
+/// Nobody keeps a stream open for nothing.
+#[test]
+fn a_stream_without_a_hello_ends_within_the_idle_timeout() {
+    let mut cluster = Cluster::without_agents("hostile silence", 1, GUIDE);
+    cluster.controller = None;
+    let args = ["--idle-timeout", "2"].map(str::to_owned).to_vec();
+    cluster.start_controller(ControllerOptions { args, ..ControllerOptions::default() });
+    let evil = HostileNode::new(cluster.controller.as_ref().unwrap(), "evil");
+    let (began, refused) = (Instant::now(), evil.open_with(None).err().expect("no hello"));
+    assert_eq!(refused.code(), tonic::Code::DeadlineExceeded, "{refused}");
+    assert!(refused.message().contains("no hello received within 2s"), "{refused}");
+    assert!(began.elapsed() >= 2 * SECONDS, "{refused}");
+    let other = evil.open_with(Some(Message::Keepalive(Keepalive::default()))).err().expect("no hello");
+    assert_eq!(other.code(), tonic::Code::InvalidArgument, "{other}");
+}
+
+/// The agent hears the reason before its session ends.
+#[test]
+fn a_stream_on_which_nothing_is_said_ends_before_its_agent_counts_as_lost() {
+    let cluster = Cluster::with_short_down_after("hostile mute", 1, GUIDE);
+    let evil = HostileNode::new(cluster.controller.as_ref().unwrap(), "evil");
+    let mut stream = evil.open(evil.hello()).unwrap();
+    let status = stream.expect(|_| false).unwrap_err();
+    assert_eq!(status.code(), tonic::Code::DeadlineExceeded, "{status}");
+    assert!(status.message().contains("no message from the agent"), "{status}");
+}
+
+/// Revisions of another store cannot be compared.
+#[test]
+fn i6_deltas_continue_from_a_revision_of_the_same_store_alone() {
+    let cluster = Cluster::with_short_down_after("hostile resumption", 1, GUIDE);
+    let evil = HostileNode::new(cluster.controller.as_ref().unwrap(), "evil");
+    let hello = evil.hello();
+    let mut first = evil.open(hello.clone()).unwrap();
+    let begin = first.expect(|message| matches!(message, from::Message::SnapshotBegin(_))).unwrap();
+    let from::Message::SnapshotBegin(begin) = begin else { unreachable!("{begin:?}") };
+    drop(first);
+    let other = Incarnation::random().into();
+    for (incarnation, revision, resumes) in [
+        (begin.incarnation.clone(), begin.revision, true),
+        (begin.incarnation.clone(), 0, false),
+        (other, begin.revision, false),
+        (Default::default(), begin.revision, false),
+    ] {
+        let mut stream = evil.open(Hello { incarnation, revision, ..hello.clone() }).unwrap();
+        let says_more = |message: &from::Message| {
+            matches!(
+                message,
+                from::Message::SnapshotBegin(_) | from::Message::Delta(_) | from::Message::Keepalive(_)
+            )
+        };
+        let more = stream.expect(says_more).unwrap();
+        let resumed = !matches!(more, from::Message::SnapshotBegin(_));
+        assert_eq!(resumed, resumes, "revision {revision}: {more:?}");
+    }
+}
+
+/// Of two streams of one run, the newer one counts.
+#[test]
+fn a_superseded_stream_ends_and_changes_nothing() {
+    let cluster = Cluster::start("hostile twice", 1, GUIDE);
+    let evil = HostileNode::new(cluster.controller.as_ref().unwrap(), "evil");
+    let hello = evil.hello();
+    let mut first = evil.open(hello.clone()).unwrap();
+    first.expect(|message| matches!(message, from::Message::SnapshotBegin(_))).unwrap();
+    let mut second = evil.open(hello).unwrap();
+    second.expect(|message| matches!(message, from::Message::SnapshotBegin(_))).unwrap();
+    first.say(Message::Announce(crate::announcements::of(&evil.claim, &["2001:db8::66"])));
+    let status = first.expect(|_| false).unwrap_err();
+    assert_eq!(status.code(), tonic::Code::Aborted, "{status}");
+    second.say(Message::Announce(crate::announcements::of(&evil.claim, &["2001:db8::77"])));
+    poll("what the newer one says counts", 5 * SECONDS, || {
+        let node = cluster.node("evil");
+        anyhow::ensure!(node["next_hops"][0] == "2001:db8::77", "{node}");
+        Ok(())
+    });
 }
 
 /// Revision and incarnation of a node's claim.

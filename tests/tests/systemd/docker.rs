@@ -17,7 +17,7 @@ const CONFIG: &str = r#"
 const DOCKER: &str = "[Service]\nType=notify\nExecStart=/usr/sbin/dockerd --storage-driver vfs --iptables=false\nDelegate=yes\n";
 
 /// Waits until the engine's own bridge has the container prefix of the host. Returns that.
-fn follows(machine: &Machine, lab: &Lab, not: &str) -> String {
+pub fn follows(machine: &Machine, lab: &Lab, not: &str) -> String {
     poll("Docker has the container prefix", 60 * SECONDS, || {
         let node = lab.cli_json(&["node", "show", "h1"])?;
         let prefix = node["claims"][0]["container_prefixes"][0].as_str().unwrap_or_default().to_owned();

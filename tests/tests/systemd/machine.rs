@@ -40,6 +40,17 @@ impl Machine {
 
     /// As [`boot`](Self::boot). The directories `kept` have the same files at the next boot.
     pub fn boot_keeping(lab: &Lab, namespace: &Namespace, configs: &[(&str, &str)], kept: &[&str]) -> Self {
+        Self::boot_showing(lab, namespace, configs, kept, &[])
+    }
+
+    /// As [`boot_keeping`](Self::boot_keeping). The machine has the directories `shown` of this one, at these places.
+    pub fn boot_showing(
+        lab: &Lab,
+        namespace: &Namespace,
+        configs: &[(&str, &str)],
+        kept: &[&str],
+        shown: &[(PathBuf, &str)],
+    ) -> Self {
         let dir = lab.dir().join(format!("machine-{}", namespace.name()));
         lay_out(&dir, configs).unwrap();
         let kept: Vec<_> = kept.iter().map(|path| (dir.join("kept").join(&path[1..]), *path)).collect();
@@ -47,7 +58,7 @@ impl Machine {
         let nspawn = namespace
             .spawn_with(
                 &format!("nspawn-{}", namespace.name()),
-                &nspawn_words(namespace, &dir, &kept),
+                &nspawn_words(namespace, &dir, &kept, shown),
                 &[("SYSTEMD_NSPAWN_API_VFS_WRITABLE".to_owned(), "network".to_owned())],
             )
             .unwrap();
@@ -89,6 +100,13 @@ impl Machine {
     pub fn write(&self, path: &str, mode: &str, text: &str) {
         let write = "mkdir -p \"${1%/*}\" && printf %s \"$3\" >\"$1\" && chmod \"$2\" \"$1\"";
         self.run(&["sh", "-c", write, "sh", path, mode, text]).unwrap();
+    }
+
+    /// Lets programs in the machine write beside the lab's files of the agent, as they may on a real one.
+    pub fn etc_is_writable(&self) {
+        let line = "for dir in /etc/sextant /etc/systemd/system/sextant-agent.service.d; do rm -rf /root/copy && cp -a $dir /root/copy \
+                    && mount -t tmpfs tmpfs $dir && cp -a /root/copy/. $dir; done";
+        self.run(&["sh", "-c", line]).unwrap();
     }
 
     /// Runs a line of a shell in the machine, whether it succeeds or not; its output.
@@ -177,7 +195,12 @@ fn lay_out(dir: &Path, configs: &[(&str, &str)]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn nspawn_words(namespace: &Namespace, dir: &Path, kept: &[(PathBuf, &str)]) -> Vec<String> {
+fn nspawn_words(
+    namespace: &Namespace,
+    dir: &Path,
+    kept: &[(PathBuf, &str)],
+    shown: &[(PathBuf, &str)],
+) -> Vec<String> {
     let (name, units) = (namespace.name(), "/etc/systemd/system");
     let mut words = in_own_cgroup(namespace).to_vec();
     words.extend(["systemd-nspawn", "--quiet", "--volatile=yes", "--boot"].map(str::to_owned));
@@ -201,6 +224,7 @@ fn nspawn_words(namespace: &Namespace, dir: &Path, kept: &[(PathBuf, &str)]) -> 
     for unit in MORE {
         bind(deploy_systemd().join(unit), &format!("{units}/{unit}"));
     }
+    shown.iter().for_each(|(from, to)| bind(from.clone(), to));
     words.extend(kept.iter().map(|(from, to)| format!("--bind={}:{to}", from.display())));
     words.extend(["systemd.unit=lab.target", "systemd.firstboot=no"].map(str::to_owned));
     words

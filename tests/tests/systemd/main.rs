@@ -14,6 +14,7 @@ mod ipam;
 mod later;
 mod machine;
 mod managers;
+mod pools;
 mod prepare;
 mod privileges;
 mod tls;

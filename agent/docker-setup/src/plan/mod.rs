@@ -1,13 +1,14 @@
 //! What `daemon.json` and the engine's default bridge need for the host's prefix. Pure.
 
 mod refusal;
+mod set;
 
 use std::net::Ipv6Addr;
 
 use serde_json::{Value, json};
 use sextant_proto::{Claim, Prefix};
 
-pub use self::refusal::Refusal;
+pub use self::{refusal::Refusal, set::Set};
 use crate::json::{Document, Keys};
 
 /// The key with the prefix of the default bridge.
@@ -115,11 +116,16 @@ pub struct Engine {
 /// # Errors
 /// If the engine would not start, or not do it.
 pub fn keys(prefixes: &Prefixes, engine: &Engine, document: &Document, pools: bool) -> Result<Keys, Refusal> {
-    if let Some(found) = document.value("bridge").filter(|found| found.as_str() != Some(&engine.bridge)) {
-        return Err(Refusal::Bridge { found: found.clone(), wanted: engine.bridge.clone() });
+    let set = |key, flags: &[&'static str]| Set::of(document, engine, key, flags);
+    if let Some(found) = set("bridge", &["--bridge", "-b"]).filter(|found| !found.is(&engine.bridge)) {
+        return Err(Refusal::Bridge { found, wanted: engine.bridge.clone() });
     }
-    if let Some(gateway) = document.value("default-gateway-v6") {
-        return Err(Refusal::Gateway(gateway.clone()));
+    if let Some(gateway) = set("default-gateway-v6", &["--default-gateway-v6"]) {
+        return Err(Refusal::Gateway(gateway));
+    }
+    let address = format!("{}/{}", prefixes.container.first_host(), prefixes.container.len());
+    if let Some(found) = set("bip6", &["--bip6"]).filter(|found| !found.is(&address)) {
+        return Err(Refusal::Address { found, wanted: address });
     }
     let major = major(&engine.version);
     if document.has_mark() && major.is_some_and(|major| major < MARK_SINCE) {

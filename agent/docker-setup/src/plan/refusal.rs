@@ -3,9 +3,9 @@
 use std::net::Ipv6Addr;
 
 use serde_json::Value;
-use sextant_proto::Prefix;
+use sextant_proto::{Prefix, shell_operands};
 
-use super::{FIXED_CIDR, POOLS, POOLS_SINCE};
+use super::{FIXED_CIDR, POOLS, POOLS_SINCE, Set};
 
 /// Why a host is not set up. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,20 +28,27 @@ pub enum Refusal {
     )]
     NoRoom(Prefix),
     /// The default bridge is another one.
-    #[error(
-        "daemon.json has \"bridge\": {found}, and the agent's bridge is {wanted}; remove that key, or set [bridge] interface"
-    )]
+    #[error("{found}, and the agent's bridge is {wanted}; {}, or set [bridge] interface", .found.removal())]
     Bridge {
-        /// The key's value.
-        found: Value,
+        /// The bridge that is set.
+        found: Set,
         /// The bridge of the agent.
         wanted: String,
     },
     /// A gateway is set.
     #[error(
-        "daemon.json has \"default-gateway-v6\": {0}, and Docker does not start with an address that it gives to its own bridge; remove that key"
+        "{0}, and Docker does not start with an address that it gives to its own bridge; {removal}",
+        removal = .0.removal()
     )]
-    Gateway(Value),
+    Gateway(Set),
+    /// The default bridge is to have another address.
+    #[error("{found}, and this host's containers need {wanted} on Docker's bridge; {}", .found.removal())]
+    Address {
+        /// The address that is set.
+        found: Set,
+        /// The first one of the container prefix.
+        wanted: String,
+    },
     /// The pools are no list of pools.
     #[error(
         "daemon.json has \"{POOLS}\": {0}, which is no list of {{\"base\": …, \"size\": …}}; correct it, or remove that key"
@@ -50,7 +57,8 @@ pub enum Refusal {
     /// Another network has the prefix.
     #[error(
         "Docker's network {network} has {prefix}, and docker0 cannot have {wanted} beside it; stop the agent if it keeps that network, \
-         remove it (`docker network rm {network}`) with its bridge, and try again"
+         remove it (`docker network rm {}`) with its bridge, and try again",
+        shell_operands([.network.as_str()])
     )]
     Taken {
         /// Its name.

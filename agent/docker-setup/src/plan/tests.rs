@@ -82,13 +82,20 @@ fn what_the_engine_would_not_do_is_refused_with_the_fix() {
         ("28.5.2", "{\"default-address-pools\": [{}]}", true, "remove that key"),
         ("28.5.2", "{\"bridge\": \"none\"}", false, "daemon.json has \"bridge\": \"none\""),
         ("28.5.2", "{\"default-gateway-v6\": \"2001:db8:8000:1::1\"}", false, "remove that key"),
+        ("28.5.2", "{\"bip6\": \"fd00::1/64\"}", false, "daemon.json has \"bip6\": \"fd00::1/64\""),
         ("20.10.24", "\u{feff}{}", false, "save it without one"),
     ];
     for (version, text, pools, words) in table {
         let error = keys_of(version, text, pools).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     }
-    assert!(keys_of("28.5.2", "\u{feff}{\"bridge\": \"docker0\"}", false).is_ok());
+    for right in [
+        "\u{feff}{\"bridge\": \"docker0\"}",
+        "{\"bridge\": \"\", \"default-gateway-v6\": \"\"}",
+        "{\"bip6\": \"2001:db8:8000:1::1/80\"}",
+    ] {
+        assert!(keys_of("28.5.2", right, false).is_ok(), "{right}");
+    }
     let whole = Prefixes { host: prefixes().container, ..prefixes() };
     let refused = keys(&whole, &engine("28.5.2"), &Document::parse(None).unwrap(), true);
     assert_eq!(refused, Err(Refusal::NoRoom(whole.container)));
@@ -110,6 +117,16 @@ fn flags_that_the_engine_does_not_accept_beside_a_key_are_refused() {
     named("dockerd --default-address-pool base=10.0.0.0/8,size=24", "--default-address-pool");
     assert_eq!(refused("dockerd --default-address-pool base=10.0.0.0/8,size=24", false), None);
     assert_eq!(refused("dockerd --ip6tables --bip 10.0.0.1/24", true), None);
+    for (words, found) in [
+        ("dockerd -b none --debug", "started with -b none, and the agent's bridge is docker0"),
+        ("dockerd --bridge=br0", "started with --bridge br0,"),
+        ("dockerd --default-gateway-v6 2001:db8:8000:1::1", "--default-gateway-v6 2001:db8:8000:1::1, and"),
+        ("dockerd --bip6 fd00::1/64", "started with --bip6 fd00::1/64"),
+    ] {
+        let refused = refused(words, false).unwrap();
+        assert!(refused.contains(found) && refused.contains("systemctl edit docker"), "{refused}");
+    }
+    assert_eq!(refused("dockerd --bridge docker0", false), None);
     let engine = Engine {
         words: ["dockerd", "--config-file", "/x", "--debug"].map(str::to_owned).into(),
         ..engine("")

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sextant_proto::Prefix;
+use sextant_proto::{Prefix, shell_operands};
 
 use super::{Mode, Situation, Step, Todo};
 use crate::{
@@ -77,7 +77,7 @@ pub(super) fn driver(host: &Situation) -> Result<Todo, Refusal> {
     if matches!(host.mode, Mode::Ipam(_)) || (driver_files.is_empty() && !listens) {
         return Ok(todo);
     }
-    let networks = host.engine.driver_networks.join(" ");
+    let networks = words(&host.engine.driver_networks);
     if !networks.is_empty() && host.other_mode {
         return Err(Refusal::DriverUsed(networks));
     }
@@ -98,11 +98,16 @@ pub(super) fn driver(host: &Situation) -> Result<Todo, Refusal> {
     Ok(todo)
 }
 
+/// Names as words of a command.
+fn words(names: &[String]) -> String {
+    shell_operands(names.iter().map(String::as_str))
+}
+
 const AGAIN: &str = "run this command again: it removes the files of the IPAM driver";
 
 /// For a mode in which the agent keeps no networks: those that it has kept. Said once.
 pub(super) fn networks(host: &Situation) -> Todo {
-    let kept = host.engine.kept.join(" ");
+    let kept = words(&host.engine.kept);
     let stay = host.mode != Mode::Network && host.other_mode && !kept.is_empty();
     let left = stay.then(|| {
         format!("if no container is to use them: docker network rm {kept}; the agent keeps them no longer, and they stay as they are")

@@ -6,12 +6,13 @@ use std::{
 };
 
 use bollard::models::{self, IpamConfig};
-use sextant_proto::Prefix;
+use sextant_proto::{Prefix, shown_text};
 
 use crate::{
     firewall::policy::{Port, Protocol},
     live::{Event, Running},
     network::{Container, Network, Published, Subnet},
+    waiting::Endpoint,
 };
 
 /// The container of an event, or that it is of a network.
@@ -36,7 +37,7 @@ pub(super) fn network(network: models::Network) -> Network {
     };
     Network {
         id: network.id.unwrap_or_default(),
-        name: network.name.unwrap_or_default(),
+        name: shown(&network.name.unwrap_or_default()),
         driver: network.driver.unwrap_or_default(),
         ipv6: network.enable_ipv6.unwrap_or_default(),
         internal: network.internal.unwrap_or_default(),
@@ -46,6 +47,11 @@ pub(super) fn network(network: models::Network) -> Network {
         options: map(network.options),
         labels: map(network.labels),
     }
+}
+
+/// An engine takes any characters for the name of a network.
+fn shown(name: &str) -> String {
+    shown_text(name.as_bytes())
 }
 
 fn subnet(config: IpamConfig) -> Option<Subnet> {
@@ -73,11 +79,35 @@ pub(super) fn container(summary: models::ContainerSummary) -> Container {
     Container { name: own.unwrap_or_default().to_owned(), id: summary.id.unwrap_or_default() }
 }
 
+pub(super) fn endpoint(settings: models::EndpointSettings) -> Endpoint {
+    Endpoint {
+        aliases: settings.aliases.unwrap_or_default(),
+        links: settings.links.unwrap_or_default(),
+        options: map(settings.driver_opts),
+        gateway_priority: settings.gw_priority.filter(|priority| *priority != 0),
+    }
+}
+
+/// What a container is connected with.
+pub(super) fn endpoint_settings(endpoint: &Endpoint) -> models::EndpointSettings {
+    let some = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
+    let options = endpoint.options.clone().into_iter().collect::<HashMap<_, _>>();
+    models::EndpointSettings {
+        aliases: some(&endpoint.aliases),
+        links: some(&endpoint.links),
+        driver_opts: Some(options).filter(|options| !options.is_empty()),
+        gw_priority: endpoint.gateway_priority,
+        ..models::EndpointSettings::default()
+    }
+}
+
 pub(super) fn running(summary: models::ContainerSummary) -> (String, Running) {
     let networks = summary.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
     let mut addresses: Vec<_> = networks
         .into_iter()
-        .filter_map(|(network, endpoint)| Some((network, endpoint.global_ipv6_address?.parse().ok()?)))
+        .filter_map(|(network, endpoint)| {
+            Some((shown(&network), endpoint.global_ipv6_address?.parse().ok()?))
+        })
         .collect();
     addresses.sort();
     let id = summary.id.clone().unwrap_or_default();

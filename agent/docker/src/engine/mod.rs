@@ -18,11 +18,14 @@ use bollard::{
 use futures::{Stream, StreamExt};
 use sextant_proto::{Prefix, unix_ms};
 
-use self::answers::{address, at_host, container, event, network, published_at, running};
+use self::answers::{
+    address, at_host, container, endpoint, endpoint_settings, event, network, published_at, running,
+};
 use crate::{
     firewall::policy::Port,
     live::{Event, Running},
     network::{Container, Network, Published},
+    waiting::Endpoint,
     wanted::{MADE_BY, Wanted},
 };
 
@@ -176,12 +179,32 @@ impl Engine {
         gone_is_right(within(self.docker.disconnect_network(network, request)).await)
     }
 
-    /// Connects a container to a network: it gets an address there. It is right if there is none any more.
+    /// How a container is on a network; the default if it is not there any more.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn endpoint(&self, container: &str, network: &str) -> Result<Endpoint, EngineError> {
+        let found = match within(self.docker.inspect_container(container, None)).await {
+            Err(EngineError::Refused(text)) if text == NOT_THERE => return Ok(Endpoint::default()),
+            other => other?,
+        };
+        let of_networks = found.network_settings.and_then(|settings| settings.networks);
+        let settings = of_networks.and_then(|mut all| all.remove(network)).unwrap_or_default();
+        Ok(endpoint(settings).without_own_names(container))
+    }
+
+    /// Connects a container to a network, as it was on another: it gets an address there. It is right if there is none any more.
     ///
     /// # Errors
     /// If it refuses.
-    pub async fn connect_container(&self, network: &str, container: &str) -> Result<(), EngineError> {
-        let request = NetworkConnectRequest { container: container.to_owned(), endpoint_config: None };
+    pub async fn connect_container(
+        &self,
+        network: &str,
+        container: &str,
+        endpoint: &Endpoint,
+    ) -> Result<(), EngineError> {
+        let endpoint_config = Some(endpoint_settings(endpoint));
+        let request = NetworkConnectRequest { container: container.to_owned(), endpoint_config };
         gone_is_right(within(self.docker.connect_network(network, request)).await)
     }
 

@@ -58,8 +58,8 @@ pub enum Step {
         id: String,
         /// What differs, for the log.
         differs: String,
-        /// The ids of these containers.
-        users: Vec<String>,
+        /// These containers.
+        users: Vec<Container>,
     },
     /// Something prevents it.
     Blocked(Trouble),
@@ -105,8 +105,7 @@ impl Wanted {
             let containers = users.iter().map(|container| container.name.clone()).collect();
             return Step::Blocked(Trouble::Used { name, differs, wanted, containers });
         }
-        let users = users.iter().map(|container| container.id.clone()).collect();
-        Step::Replace { id: present.id.clone(), differs, users }
+        Step::Replace { id: present.id.clone(), differs, users: users.to_vec() }
     }
 
     /// How a network differs from the wanted one. Options that were not asked for may have any value.

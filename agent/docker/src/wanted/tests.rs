@@ -81,14 +81,14 @@ fn one_that_differs_is_replaced_if_it_is_ours_and_unused() {
         let theirs = Network { labels: BTreeMap::new(), ..present.clone() };
         let step =
             |present: Network, wanted: &Wanted, users: &[Container]| wanted.step(20, &[present], users);
-        let replace = |users: &[&str]| Step::Replace {
+        let replace = |users: &[Container]| Step::Replace {
             id: id.clone(),
             differs: differs.into(),
-            users: users.iter().map(|id| (*id).into()).collect(),
+            users: users.to_vec(),
         };
         assert_eq!(step(present.clone(), &wanted(), &[]), replace(&[]));
         let allowed = Wanted { replace_used: true, ..wanted() };
-        assert_eq!(step(present.clone(), &allowed, &[web()]), replace(&["1234"]));
+        assert_eq!(step(present.clone(), &allowed, &[web()]), replace(&[web()]));
         let Step::Blocked(used) = step(present, &wanted(), &[web()]) else { panic!("{differs}") };
         assert!(used.to_string().contains(differs) && used.to_string().ends_with("on it: web"), "{used}");
         assert!(used.fix().contains("docker rm -f web"), "{}", used.fix());

@@ -5,7 +5,7 @@ use sextant_docker::{
     network::Network,
     wanted::{BRIDGE_NAME, is_ours},
 };
-use sextant_proto::{Claim, Prefix, convert::MOST_CONTAINER_PREFIXES};
+use sextant_proto::{Claim, Prefix, convert::MOST_CONTAINER_PREFIXES, shell_operands};
 
 use crate::{
     cluster::Input,
@@ -57,7 +57,8 @@ pub(super) fn others(live: &Live, place: &Place<'_>) -> Vec<Prefix> {
     for claim in &place.input.claims {
         let own = claim.container_prefix();
         let inside = |prefix: &Prefix| claim.prefix.covers(*prefix) && !own.overlaps(*prefix);
-        let mut found: Vec<_> = live.prefixes().map(|(_, prefix)| prefix).filter(inside).collect();
+        let behind = live.prefixes().filter(|(network, _)| !network.is_beside_host());
+        let mut found: Vec<_> = behind.map(|(_, prefix)| prefix).filter(inside).collect();
         found.sort();
         found.dedup();
         found.truncate(MOST_CONTAINER_PREFIXES - 1);
@@ -80,7 +81,8 @@ pub(crate) fn of_networks(
 /// What is wrong with the prefixes of networks.
 ///
 /// A prefix of a pool is routed to the node that holds it: another host's is a fault. For a global prefix outside of the pools, the
-/// agent knows no router that leads it here, unless the network's label names one. Networks with unique local
+/// agent knows no router that leads it here, unless the network's label names one; that of a link which containers are on beside the
+/// host needs none. Networks with unique local
 /// addresses (RFC 4193) outside of the pools are private to their host on purpose, and link-local ones always.
 pub(super) fn findings(live: &Live, place: &Place<'_>) -> Vec<Finding> {
     // Before the first claim and the first view, everything would be another's.
@@ -94,6 +96,9 @@ pub(super) fn findings(live: &Live, place: &Place<'_>) -> Vec<Finding> {
 
 fn finding(live: &Live, network: &Network, prefix: Prefix, place: &Place<'_>) -> Option<Finding> {
     if let Some(claim) = place.input.claims.iter().find(|claim| claim.prefix.covers(prefix)) {
+        if network.is_beside_host() {
+            return Some(beside(network, prefix));
+        }
         return twice(live, network, prefix, claim, place);
     }
     let pool = pools(place.input).find(|(_, pool)| pool.overlaps(prefix));
@@ -110,7 +115,7 @@ fn finding(live: &Live, network: &Network, prefix: Prefix, place: &Place<'_>) ->
             ),
             again,
         )),
-        None if is_global() && !routed => Some(Finding::new(
+        None if is_global() && !routed && !network.is_beside_host() => Some(Finding::new(
             "docker-network-prefix",
             format!(
                 "Docker's network {name} has the global prefix {prefix}, which is in no pool: no host of the cluster reaches its \
@@ -125,6 +130,22 @@ fn finding(live: &Live, network: &Network, prefix: Prefix, place: &Place<'_>) ->
         )),
         None => None,
     }
+}
+
+/// Packets to the prefix come to this host, whose containers on the network are not behind it.
+fn beside(network: &Network, prefix: Prefix) -> Finding {
+    let Network { name, driver, .. } = network;
+    Finding::new(
+        "docker-network-driver",
+        format!(
+            "Docker's network {name} of driver {driver} has {prefix} of this host's prefix, but its containers are on the link of its \
+             parent interface, not behind this host: no host reaches them"
+        ),
+        format!(
+            "create it again (`docker network rm {}` first) with the driver bridge, or with the prefix of that link",
+            shell_operands([name.as_str()])
+        ),
+    )
 }
 
 /// Two users of one prefix: a network, and the bridge of the settings.
@@ -166,7 +187,7 @@ fn held(place: &Place<'_>) -> String {
 
 /// How a network gets another prefix.
 fn again(live: &Live, network: &Network, place: &Place<'_>) -> String {
-    let (name, free) = (&network.name, free(live, place));
+    let (name, free) = (shell_operands([network.name.as_str()]), free(live, place));
     let example = free.map(|free| format!(" with a prefix of this host, e.g. {free}")).unwrap_or_default();
     if network.is_default() {
         return format!(

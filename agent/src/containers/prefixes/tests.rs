@@ -72,6 +72,30 @@ fn only_prefixes_that_nobody_routes_here_are_reported() {
 }
 
 #[test]
+fn containers_beside_the_host_are_reached_by_their_link_alone() {
+    for driver in ["macvlan", "ipvlan"] {
+        let of = |prefix: &str| Network { driver: driver.into(), ..network(&[prefix]) };
+        assert_eq!(found(of("2001:db8::/64")), [], "the prefix of the link");
+        for own in ["2001:db8:8000:7:1::/80", "2001:db8:8000:7::/80"] {
+            let found = &found(of(own))[0];
+            assert!(found.0 == "docker-network-driver" && found.1.contains(driver), "{found:?}");
+            assert!(found.2.contains("`docker network rm n` first"), "{found:?}");
+        }
+        assert_eq!(found(of("2001:db8:8000:8::/64"))[0].0, "docker-network-prefix", "another host's");
+        let input = input();
+        let place = Place { input: &input, bridge: "docker0", mode: DockerMode::None, kept: &kept() };
+        assert_eq!(others(&live(vec![of("2001:db8:8000:7:1::/80")]), &place), []);
+    }
+}
+
+#[test]
+fn a_name_of_several_words_is_one_in_the_fix() {
+    let name = "two words; id".to_owned();
+    let found = found(Network { name, ..network(&["2001:db8:8000:8::/64"]) });
+    assert!(found[0].2.contains("(`docker network rm 'two words; id'` first)"), "{found:?}");
+}
+
+#[test]
 fn the_fix_is_one_that_docker_can_do() {
     let theirs = "2001:db8:8000:8::/64";
     // Its own network.

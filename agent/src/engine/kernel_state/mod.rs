@@ -261,6 +261,7 @@ impl KernelState {
         let (names, links, addresses) = (self.names.all(), &self.links, &self.addresses);
         self.uplinks = Arc::new(uplinks::local_uplinks(names, links, addresses, &self.link_routes));
         self.uplink_findings = uplinks::findings(names, links, addresses, &self.uplinks);
+        self.uplink_findings.extend(uplinks::hidden(&self.uplinks, &self.link_routes));
         self.uplink_findings.extend(self.names.renamed().map(|(before, now)| uplinks::renamed(before, now)));
         self.concerned.set_uplinks(names);
     }

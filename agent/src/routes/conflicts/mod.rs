@@ -55,18 +55,29 @@ impl<'a> Ground<'a> {
     /// All of them, in the order of the others' keys. Takes time for others' routes, and none for ours.
     pub fn captures(&self, actual: &'a Actual) -> Vec<Capture<'a>> {
         let mut found: Vec<Capture<'a>> = Vec::new();
+        let thrown = self.thrown(actual);
         for (key, occupants) in &actual.foreign {
-            let captures =
-                occupants.iter().filter_map(|(protocol, target)| self.capture(key, *protocol, target));
+            let captures = occupants
+                .iter()
+                .filter_map(|(protocol, target)| self.capture(key, *protocol, target, &thrown));
             found.extend(captures);
         }
         once_per_address(&mut found);
         found
     }
 
-    /// Whether a route of another process takes packets from ours.
+    /// Whether a route of another process takes packets from ours, if no other one throws them to the next table.
     pub fn is_capturing(&self, route: &Route) -> bool {
-        self.capture(&route.key, route.protocol, &route.target).is_some()
+        self.capture(&route.key, route.protocol, &route.target, &[]).is_some()
+    }
+
+    /// The routes of earlier tables that let the kernel look into the next one.
+    fn thrown(&self, actual: &Actual) -> Vec<RouteKey> {
+        let throws = |occupants: &[(RouteProtocol, RouteTarget)]| {
+            occupants.iter().any(|(_, target)| *target == RouteTarget::THROW)
+        };
+        let earlier = actual.foreign.iter().filter(|(key, it)| key.table != self.table && throws(it));
+        earlier.map(|(key, _)| *key).collect()
     }
 
     fn capture<'t>(
@@ -74,6 +85,7 @@ impl<'a> Ground<'a> {
         key: &RouteKey,
         protocol: RouteProtocol,
         target: &'t RouteTarget,
+        thrown: &[RouteKey],
     ) -> Option<Capture<'t>> {
         if let Some((network, _)) = self.network_taken_by(key, protocol, target) {
             let beside = (network.table, network.destination) == (key.table, key.destination);
@@ -83,9 +95,10 @@ impl<'a> Ground<'a> {
         let loses = |(ours, our_target): &&Entry| {
             let beside = (ours.table, ours.destination) == (key.table, key.destination);
             let alike = !beside && leads_alike(our_target, target);
-            !alike && !self.is_right(key, protocol, target, ours)
+            !alike && !self.is_right(key, protocol, target, ours) && !is_thrown(thrown, key, ours.destination)
         };
-        let (ours, _) = self.losers(key).find(loses).filter(|_| *target != RouteTarget::ANYCAST)?;
+        let ends = *target != RouteTarget::THROW || key.table == self.table;
+        let (ours, _) = self.losers(key).find(loses).filter(|_| *target != RouteTarget::ANYCAST && ends)?;
         let beside = (ours.table, ours.destination) == (key.table, key.destination);
         let ours_wins = beside && ours.metric < key.metric;
         Some(Capture { key: *key, protocol, target, ours: ours.destination, ours_wins })
@@ -111,7 +124,8 @@ impl<'a> Ground<'a> {
         let takes =
             |(network, _): &&Entry| network.destination.covers(key.destination) && self.may_win(key, network);
         // The longest one is that of the containers.
-        let networks = self.networks.iter().filter(takes).filter(|_| !is_right);
+        let ends = |(network, _): &&Entry| *target != RouteTarget::THROW || key.table == network.table;
+        let networks = self.networks.iter().filter(takes).filter(|_| !is_right).filter(ends);
         networks.max_by_key(|(network, _)| network.destination.len())
     }
 
@@ -187,6 +201,14 @@ pub(super) fn leads_alike(ours: &RouteTarget, theirs: &RouteTarget) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether a longer route of the same table than `key` throws all packets to a destination to the next table.
+fn is_thrown(thrown: &[RouteKey], key: &RouteKey, destination: Prefix) -> bool {
+    thrown.iter().any(|throw| {
+        let longer = throw.table == key.table && key.destination.covers(throw.destination);
+        longer && throw.destination.covers(destination)
+    })
 }
 
 /// An address comes with several routes: that of its link is enough.

@@ -159,6 +159,20 @@ fn a_table_that_the_kernel_looks_into_first_takes_all() {
     }
 }
 
+#[test]
+fn a_throw_route_of_an_earlier_table_leaves_packets_to_ours() {
+    let rules = [rule(1000, 100), rule(32766, MAIN_TABLE)];
+    let all = |others: &[&str]| conflicts(&rules, MAIN_TABLE, others);
+    let (around, thrown) =
+        ("2001:db8::/32 via fe80::9 dev 2 table 100", "throw 2001:db8:8000::/36 table 100");
+    assert_eq!(all(&[around]).len(), 1);
+    assert_eq!(all(&[around, thrown]), [""; 0]);
+    assert_eq!(all(&[around, "throw 2001:db8:8001::/64 table 100"]).len(), 1, "the rest is taken");
+    let inside = "2001:db8:8001::/80 via fe80::9 dev 2 table 100";
+    assert_eq!(all(&[thrown, inside]), ["2001:db8:8001::/80 theirs 2001:db8:8001::/64"], "a longer one");
+    assert_eq!(all(&["throw 2001:db8:8001::/64 metric 1"]).len(), 1, "of our own table");
+}
+
 /// The address space is that of eight bits, so that all of it can be looked up.
 fn any_prefix() -> impl Strategy<Value = Prefix> {
     (any::<u8>(), 9u8..=16).prop_map(|(bits, len)| Prefix::containing(address(bits), len).unwrap())

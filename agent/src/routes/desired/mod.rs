@@ -47,7 +47,7 @@ pub fn desired(known: &Known<'_>) -> Desired {
     for peer in known.view.peers() {
         let assessment = Assessment::of(known, peer);
         off_link.extend(left_out(&assessment, peer));
-        unreached.assessed(peer, &assessment);
+        unreached.assessed(known, peer, &assessment);
         for claim in &peer.claims {
             let state = assessment.of_claim(known, claim);
             unreached.claim_assessed(peer, claim, state);

@@ -158,6 +158,20 @@ fn the_first_off_link_nodes_are_named_and_the_others_counted() {
 }
 
 #[test]
+fn a_peer_whose_next_hop_another_process_leads_elsewhere_is_reported_with_that_route() {
+    let routes = ["2001:db8::/64 dev 2", "blackhole 2001:db8::2/128"];
+    let own = ["2001:db8::1".parse().unwrap()];
+    let on_link = crate::uplinks::on_link_by(2, own, &routes).into();
+    let uplinks = [LocalUplink { on_link, ..uplink(2, "2001:db8::1") }];
+    let view = view(vec![pool()], vec![peer(2, "2001:db8::2"), peer(3, "2001:db8::3")]);
+    let known = Known { uplinks: &uplinks, ..known(&view) };
+    let found = crate::routes::findings(&known, &desired(&known));
+    let [found] = &found[..] else { panic!("{found:?}") };
+    assert!(found.saw.contains("2001:db8::2 of node host2") && found.saw.contains("to 2001:db8::2/128"));
+    assert!(found.fix.contains("`ip -6 route show table all to match 2001:db8::2`"), "{found:?}");
+}
+
+#[test]
 fn no_route_takes_what_the_host_stands_on() {
     let mut wide = peer(3, "2001:db8::3");
     wide.claims[0].prefix = "2001:db8::/64".parse().unwrap();

@@ -1,6 +1,8 @@
 //! Which neighbours are on-link, by the kernel's routes: not by the length of an address, which says nothing where the route
 //! is missing (`noprefixroute`, a router advertisement without L) or came otherwise (static, RA, DHCP). Pure.
 
+mod neighbours;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv6Addr,
@@ -8,6 +10,8 @@ use std::{
 
 use sextant_proto::Prefix;
 
+pub use self::neighbours::OnLink;
+use self::neighbours::{Decision, Neighbours};
 use super::AddressSet;
 use crate::kernel::{LOCAL_TABLE, NextHop, Route, RouteProtocol, RouteReader, RouteTarget, Rule, RuleAction};
 
@@ -67,6 +71,8 @@ pub struct LinkRoutes {
     tables: BTreeMap<u32, LinkTable>,
     /// The gateways that are neighbours whatever other routes say, with their links.
     onlink: BTreeSet<(u32, Ipv6Addr)>,
+    /// The destinations of routes whose next hops the kernel does not show.
+    hidden: BTreeSet<Prefix>,
 }
 
 type LinkTable = BTreeMap<Prefix, Vec<LinkRoute>>;
@@ -79,6 +85,9 @@ struct LinkRoute {
     /// Without a gateway.
     direct: Vec<u32>,
     gateways: Vec<NextHop>,
+    /// The lookup goes on with the next table (RTN_THROW).
+    throws: bool,
+    hidden: bool,
 }
 
 /// Collects the routes of one table.
@@ -98,8 +107,9 @@ impl RouteReader for LinkRouteReader {
 }
 
 impl LinkRouteReader {
-    /// Each destination, with the gateways of its route of the lowest metric; none if that has none.
-    pub(super) fn gateways(&self) -> BTreeMap<Prefix, Vec<NextHop>> {
+    /// Each destination, with the gateways of its route of the lowest metric: an empty list if that has none, `None` if the
+    /// lookup goes on with the next table.
+    pub(super) fn gateways(&self) -> BTreeMap<Prefix, Option<Vec<NextHop>>> {
         let mut best: BTreeMap<Prefix, &LinkRoute> = BTreeMap::new();
         for (prefix, route) in &self.0 {
             let known = best.entry(*prefix).or_insert(route);
@@ -107,7 +117,8 @@ impl LinkRouteReader {
                 *known = route;
             }
         }
-        best.into_iter().map(|(prefix, route)| (prefix, route.gateways.clone())).collect()
+        let gateways = |route: &LinkRoute| (!route.throws).then(|| route.gateways.clone());
+        best.into_iter().map(|(prefix, route)| (prefix, gateways(route))).collect()
     }
 }
 
@@ -118,8 +129,14 @@ impl LinkRoute {
             _ => Vec::new(),
         };
         let (gateways, direct): (Vec<_>, Vec<_>) = hops.into_iter().partition(|hop| hop.gateway.is_some());
-        let mtu = route.mtu;
-        Self { metric: route.key.metric, mtu, direct: direct.iter().map(|hop| hop.link).collect(), gateways }
+        Self {
+            metric: route.key.metric,
+            mtu: route.mtu,
+            direct: direct.iter().map(|hop| hop.link).collect(),
+            gateways,
+            throws: route.target == RouteTarget::THROW,
+            hidden: route.target == RouteTarget::NEXTHOP_OBJECT,
+        }
     }
 
     fn links(&self) -> impl Iterator<Item = u32> {
@@ -138,18 +155,20 @@ impl LinkRoutes {
         let direct: BTreeSet<Prefix> = direct.map(|(prefix, _)| *prefix).collect();
         let hops = read.values().flat_map(|reader| &reader.0).flat_map(|(_, route)| &route.gateways);
         let onlink = hops.filter(|hop| hop.onlink).filter_map(|hop| Some((hop.link, hop.gateway?))).collect();
+        let all = read.values().flat_map(|reader| &reader.0);
+        let hidden = all.filter(|(_, route)| route.hidden).map(|(prefix, _)| *prefix).collect();
         let tables = read.into_iter().map(|(table, reader)| (table, deciding(reader.0, &direct, towards)));
-        Self { lookups, tables: tables.collect(), onlink }
+        Self { lookups, tables: tables.collect(), onlink, hidden }
     }
 
     /// The neighbours on a link; `own` addresses of this host are none.
     pub fn on(&self, link: u32, own: &AddressSet) -> OnLink {
         let is_own = |prefix: &Prefix| prefix.len() == 128 && own.contains(prefix.addr());
         let neighbours = |lookup: &Lookup| {
-            let mut lengths: BTreeMap<u8, BTreeMap<Prefix, bool>> = BTreeMap::new();
+            let mut lengths: BTreeMap<u8, BTreeMap<Prefix, Decision>> = BTreeMap::new();
             for (prefix, routes) in self.tables.get(&lookup.table).into_iter().flatten() {
                 if !is_own(prefix) {
-                    lengths.entry(prefix.len()).or_default().insert(*prefix, leads_to(routes, link));
+                    lengths.entry(prefix.len()).or_default().insert(*prefix, Decision::of(routes, link));
                 }
             }
             Neighbours { lookup: *lookup, longest_first: lengths.into_iter().rev().collect() }
@@ -160,6 +179,11 @@ impl LinkRoutes {
             own: own.clone(),
             gateways: gateways.collect(),
         }
+    }
+
+    /// The destination of a route to the prefix of an address whose next hops the kernel does not show.
+    pub(super) fn hidden_around(&self, addr: Ipv6Addr) -> Option<Prefix> {
+        self.hidden.iter().copied().find(|prefix| (1..128).contains(&prefix.len()) && prefix.contains(addr))
     }
 
     /// The links on which a destination is a neighbour.
@@ -194,7 +218,8 @@ impl LinkRoutes {
         let of_table = |lookup: &Lookup| {
             let covering = self.tables.get(&lookup.table)?.iter().filter(|(it, _)| it.contains(destination));
             let (prefix, routes) = covering.max_by_key(|(prefix, _)| prefix.len())?;
-            lookup.counts(destination, prefix.len()).then_some(routes.as_slice())
+            let ends = lookup.counts(destination, prefix.len()) && !throws(routes);
+            ends.then_some(routes.as_slice())
         };
         self.lookups.iter().find_map(of_table).unwrap_or_default()
     }
@@ -230,80 +255,15 @@ fn leads_to(routes: &[LinkRoute], link: u32) -> bool {
     of_link.min_by_key(|route| route.metric).is_some_and(|route| route.direct.contains(&link))
 }
 
+/// Whether the lookup goes on with the next table, by the route of the lowest metric to one destination.
+fn throws(routes: &[LinkRoute]) -> bool {
+    routes.iter().min_by_key(|route| route.metric).is_some_and(|route| route.throws)
+}
+
 /// Whether each link, or none, has such destinations: link-local, multicast and loopback ones.
 pub(super) fn is_of_every_link(destination: Prefix) -> bool {
     let addr = destination.addr();
     destination.len() >= 8 && (addr.is_unicast_link_local() || addr.is_multicast() || addr.is_loopback())
-}
-
-/// The neighbours on one link.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OnLink {
-    tables: Vec<Neighbours>,
-    own: AddressSet,
-    gateways: AddressSet,
-}
-
-/// The destinations of one table by their length, and whether they are neighbours on the link or elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Neighbours {
-    lookup: Lookup,
-    longest_first: Vec<(u8, BTreeMap<Prefix, bool>)>,
-}
-
-impl OnLink {
-    /// Whether a destination is a neighbour on this link: by the longest route to it, or as a gateway.
-    pub fn contains(&self, destination: Ipv6Addr) -> bool {
-        let may_be = !destination.is_multicast() && !destination.is_loopback() && !self.is_own(destination);
-        may_be && (self.gateways.contains(destination) || self.is_by_route(destination))
-    }
-
-    /// Whether a route by this neighbour must say that it is one, since no route to it does.
-    pub fn needs_saying(&self, gateway: Ipv6Addr) -> bool {
-        self.gateways.contains(gateway) && !gateway.is_unicast_link_local() && !self.is_by_route(gateway)
-    }
-
-    /// Whether the kernel takes a destination for a neighbour on this link: the longest route to it has no gateway.
-    fn is_by_route(&self, destination: Ipv6Addr) -> bool {
-        self.tables.iter().find_map(|it| it.decides(destination)).unwrap_or(false)
-    }
-
-    /// Whether it is an address of this host.
-    pub fn is_own(&self, addr: Ipv6Addr) -> bool {
-        self.own.contains(addr)
-    }
-
-    /// The prefixes of neighbours, but for a default route.
-    pub fn prefixes(&self) -> impl Iterator<Item = Prefix> {
-        let all = self.tables.iter().flat_map(Neighbours::destinations);
-        all.filter(|(prefix, here)| *here && prefix.len() > 0).map(|(prefix, _)| prefix)
-    }
-
-    /// The widest prefix of neighbours that an address of the link is in; itself if there is none.
-    pub fn around(&self, addr: Ipv6Addr) -> Option<Prefix> {
-        let around = self.prefixes().filter(|prefix| prefix.contains(addr));
-        around.min_by_key(|prefix| prefix.len()).or_else(|| Prefix::containing(addr, 128))
-    }
-
-    /// Whether no destination is a neighbour, but for gateways.
-    pub fn is_empty(&self) -> bool {
-        !self.tables.iter().flat_map(Neighbours::destinations).any(|(_, here)| here)
-    }
-}
-
-impl Neighbours {
-    /// All of them, the shortest first.
-    fn destinations(&self) -> impl Iterator<Item = (Prefix, bool)> {
-        self.longest_first.iter().rev().flat_map(|(_, routes)| routes).map(|(prefix, here)| (*prefix, *here))
-    }
-
-    fn decides(&self, destination: Ipv6Addr) -> Option<bool> {
-        let (len, here) = self
-            .longest_first
-            .iter()
-            .find_map(|(len, routes)| Some((*len, *routes.get(&Prefix::containing(destination, *len)?)?)))?;
-        self.lookup.counts(destination, len).then_some(here)
-    }
 }
 
 #[cfg(test)]

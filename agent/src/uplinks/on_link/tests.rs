@@ -13,6 +13,7 @@ pub(crate) fn route(text: &str) -> Route {
         "local" => Some(RouteTarget::LOCAL),
         "anycast" => Some(RouteTarget::ANYCAST),
         "throw" => Some(RouteTarget::THROW),
+        "hidden" => Some(RouteTarget::NEXTHOP_OBJECT),
         _ => None,
     };
     let destination = words[usize::from(kind.is_some())];
@@ -51,6 +52,13 @@ pub(crate) fn link_routes_towards(rules: &[Rule], routes: &[Route], towards: &[I
 pub(crate) fn read(routes: &[&str]) -> (Vec<Lookup>, BTreeMap<u32, LinkRouteReader>) {
     let routes: Vec<_> = routes.iter().map(|it| route(it)).collect();
     read_by(&[main_rule()], &routes)
+}
+
+/// As [`read`], with a rule for the table 100 before.
+pub(crate) fn read_of_two(routes: &[&str]) -> (Vec<Lookup>, BTreeMap<u32, LinkRouteReader>) {
+    let routes: Vec<_> = routes.iter().map(|it| route(it)).collect();
+    let first = Rule { priority: 1000, action: RuleAction::Table(100), ..Rule::default() };
+    read_by(&[first, main_rule()], &routes)
 }
 
 fn read_by(rules: &[Rule], routes: &[Route]) -> (Vec<Lookup>, BTreeMap<u32, LinkRouteReader>) {
@@ -159,9 +167,36 @@ fn the_rules_order_the_tables() {
     let to_router = ["2001:db8::2/128 via fe80::1 dev 2 table 100", "2001:db8::/64 dev 2"];
     assert!(!of(&[table(100), main_rule()], &to_router));
     assert!(!of(&[table(100), main_rule()], &["::/0 via fe80::1 dev 2 table 100", "2001:db8::/64 dev 2"]));
+    // A throw route ends the lookup in its table only.
+    let (around, thrown) = ("::/0 via fe80::1 dev 2 table 100", "throw 2001:db8::/64 table 100");
+    assert!(of(&[table(100), main_rule()], &[around, thrown, "2001:db8::/64 dev 2"]));
+    assert!(!of(&[table(100), main_rule()], &[around, thrown, "2001:db8::/64 via fe80::1 dev 2"]));
+    assert!(!of(&[table(100), main_rule()], &["throw 2001:db8::/48 table 100", to_router[0], to_router[1]]));
+    assert!(of(&[table(100), main_rule()], &["throw ::/0 table 100", "2001:db8::/64 dev 2"]));
     // The table of specific routes, then another one.
     let specific = Rule { suppress_prefix_len: Some(0), ..table(MAIN_TABLE) };
     assert!(of(&[specific, table(100)], &["::/0 dev 3", "2001:db8::/64 dev 2 table 100"]));
+}
+
+#[test]
+fn the_route_that_leads_a_neighbour_elsewhere_is_named() {
+    let by = |routes: &[&str]| {
+        let own = ["2001:db8::1".parse().unwrap()];
+        let by = on_link_by(2, own, routes).diverted_by("2001:db8::2".parse().unwrap());
+        by.map_or_else(String::new, |by| by.to_string())
+    };
+    let (link, default) = ("2001:db8::/64 dev 2", "::/0 via fe80::1 dev 2");
+    for (routes, expected) in [
+        (&[link, default][..], ""),
+        (&[default], ""),
+        (&[link, "blackhole 2001:db8::2/128"], "2001:db8::2/128"),
+        (&[link, "2001:db8::/120 dev 3"], "2001:db8::/120"),
+        (&[link, "2001:db8::/120 via fe80::9 dev 2"], "2001:db8::/120"),
+        (&[link, "2001:db8::/64 via fe80::9 dev 2 metric 1"], ""),
+        (&[link, "blackhole 2001:db8::1/128"], ""),
+    ] {
+        assert_eq!(by(routes), expected, "{routes:?}");
+    }
 }
 
 #[test]

@@ -1,11 +1,10 @@
 //! What keeps containers from the prefix, with the fix.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-};
+mod shown;
 
-use sextant_proto::{PoolName, Prefix};
+use std::path::{Path, PathBuf};
+
+use sextant_proto::{PoolName, Prefix, shell_operands};
 
 use crate::{engine::EngineError, network::DEFAULT_NETWORK, parts::LONGEST};
 
@@ -78,6 +77,15 @@ pub enum Trouble {
         /// The names of the containers.
         containers: Vec<String>,
     },
+    /// A container was taken off a network that was made anew, and the engine does not connect it again.
+    NotConnected {
+        /// The name of the network.
+        name: String,
+        /// The name of the container.
+        container: String,
+        /// The engine's answer.
+        error: String,
+    },
     /// A network cannot have a part of this length.
     Length {
         /// Its name.
@@ -147,7 +155,10 @@ impl Trouble {
 
     /// Whether it may be over without an event of the engine.
     pub fn is_tried_again_soon(&self) -> bool {
-        matches!(self, Self::Refused { .. } | Self::Firewall { .. } | Self::NotStored { .. })
+        matches!(
+            self,
+            Self::Refused { .. } | Self::NotConnected { .. } | Self::Firewall { .. } | Self::NotStored { .. }
+        )
     }
 
     /// The network that it is about; empty if it is none.
@@ -157,6 +168,7 @@ impl Trouble {
             | Self::Used { name, .. }
             | Self::Mtu { name, .. }
             | Self::Retired { name, .. }
+            | Self::NotConnected { name, .. }
             | Self::Length { name, .. }
             | Self::NoRoom { name, .. }
             | Self::NoParts { name, .. } => name,
@@ -173,6 +185,7 @@ impl Trouble {
             Self::NameTaken { .. } | Self::Overlaps { .. } | Self::BridgeTaken { .. } => "docker-network",
             Self::Used { .. } => "docker-network-used",
             Self::Retired { .. } => "docker-network-retired",
+            Self::NotConnected { .. } => "docker-not-connected",
             Self::Length { .. } | Self::NoRoom { .. } | Self::NoParts { .. } => "docker-network-part",
             Self::NotStored { .. } => "state-directory",
             Self::Mtu { .. } => "docker-mtu",
@@ -193,8 +206,9 @@ impl Trouble {
                     .to_owned()
             }
             Self::NameTaken { name, .. } => format!(
-                "remove that network once nothing uses it (`docker network rm {name}`), or give the agent's network another \
-                 name in agent.toml"
+                "remove that network once nothing uses it (`docker network rm {}`), or give the agent's network another \
+                 name in agent.toml",
+                shell_operands([name.as_str()])
             ),
             Self::Used { name, wanted, containers, .. } => format!(
                 "create these containers again after `docker rm -f {}`: the agent then gives network {name} the prefix {wanted}; \
@@ -202,8 +216,9 @@ impl Trouble {
                 containers.join(" ")
             ),
             Self::Mtu { name, mtu, ours: false, .. } => format!(
-                "create network {name} again with `--opt com.docker.network.driver.mtu={mtu}` (`docker network rm {name}` first), or \
-                 remove it: the agent then makes it"
+                "create network {name} again with `--opt com.docker.network.driver.mtu={mtu}` (`docker network rm {}` first), or \
+                 remove it: the agent then makes it",
+                shell_operands([name.as_str()])
             ),
             Self::Mtu { name, mtu, containers, .. } => format!(
                 "create these containers again after `docker rm -f {}`: the agent then gives network {name} the MTU {mtu}; until \
@@ -216,12 +231,16 @@ impl Trouble {
                     .to_owned()
             }
             Self::Overlaps { network, .. } | Self::BridgeTaken { network, .. } => format!(
-                "remove network {network} once nothing uses it (`docker network rm {network}`), or create it again elsewhere"
+                "remove network {network} once nothing uses it (`docker network rm {}`), or create it again elsewhere",
+                shell_operands([network.as_str()])
             ),
             Self::Retired { name, containers } => format!(
                 "remove these containers (`docker rm -f {}`): the agent then removes the network; or name network {name} in agent.toml \
                  again, under [[docker.network]]",
                 containers.join(" ")
+            ),
+            Self::NotConnected { name, container, .. } => format!(
+                "correct that, or create the container again (`docker rm -f {container}`) with `--network {name}`; it is tried again"
             ),
             Self::Length { name, host, .. } => format!(
                 "set length = {} to {LONGEST} for network {name} in agent.toml, under [[docker.network]]",
@@ -241,64 +260,6 @@ impl Trouble {
                     .to_owned()
             }
             Self::Refused { .. } => "see the engine's log (`journalctl -u docker`); it is tried again".to_owned(),
-        }
-    }
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Away { socket, error } => {
-                write!(f, "Docker does not answer at {}: {error}", socket.display())
-            }
-            Self::NoAccess { socket } => {
-                write!(f, "the agent may not use Docker's socket {}: permission denied", socket.display())
-            }
-            Self::NameTaken { name, differs } => {
-                write!(f, "Docker has a network {name} that the agent did not make, and {differs}")
-            }
-            Self::Used { name, differs, wanted, containers } => write!(
-                f,
-                "Docker's network {name} has to be made again for {wanted} ({differs}), but containers are on it: {}",
-                containers.join(", ")
-            ),
-            Self::Mtu { name, now, mtu, containers, .. } => {
-                write!(f, "Docker's network {name} has MTU {now}, and this host's uplinks carry {mtu}")?;
-                match &containers[..] {
-                    [] => Ok(()),
-                    some => write!(f, "; containers are on it: {}", some.join(", ")),
-                }
-            }
-            Self::Overlaps { network, prefix, wanted } => {
-                write!(f, "Docker's network {network} has {prefix}, which overlaps this host's {wanted}")
-            }
-            Self::BridgeTaken { network, bridge } => {
-                write!(f, "Docker's network {network} is on the bridge {bridge}")
-            }
-            Self::Retired { name, containers } => write!(
-                f,
-                "agent.toml does not name Docker's network {name} any more, but containers are on it: {}",
-                containers.join(", ")
-            ),
-            Self::Length { name, pool, host, length } => write!(
-                f,
-                "Docker's network {name} cannot have a /{length} of {host}, this host's prefix of pool {pool}"
-            ),
-            Self::NoRoom { name, pool, host, length } => write!(
-                f,
-                "Docker's network {name} has no prefix: no /{length} of {host}, this host's prefix of pool {pool}, is free"
-            ),
-            Self::NoParts { name, pool, host } => write!(
-                f,
-                "Docker's network {name} has no prefix: this host's prefix {host} of pool {pool} is the container prefix too"
-            ),
-            Self::NotStored { error } => {
-                write!(f, "the prefixes of Docker's networks cannot be stored: {error}")
-            }
-            Self::Firewall { error } => {
-                write!(f, "the rules beside Docker's firewall cannot be kept: {error}")
-            }
-            Self::Refused { what, error } => write!(f, "Docker refuses to {what}: {error}"),
         }
     }
 }
