@@ -252,7 +252,7 @@ impl Tokens {
     /// If the store does not answer.
     pub async fn joined(&self, node: &NodeName, key_hash: [u8; 32], by: &Actor) -> Result<(), TokensError> {
         let identity = NodeIdentity { key_hash };
-        let note = Event::new(What::Joined).node(node).detail("service-account token".to_owned());
+        let note = Event::new(What::Joined).node(node).detail("service-account token");
         let ops =
             vec![Op::put(self.keys.identity(node), identity.encode()), note.op(&self.keys, &by.naming(node))];
         for _ in 0..ATTEMPTS {

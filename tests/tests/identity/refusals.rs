@@ -36,8 +36,8 @@ fn a_flood_of_refused_calls_makes_few_entries_and_washes_nothing_out() {
         let answers = stream::iter(0..CALLS).map(status).buffer_unordered(64).collect::<Vec<_>>().await;
         let more = stream::iter(0..CALLS).map(claim).buffer_unordered(64).collect::<Vec<_>>().await;
         for answer in answers.into_iter().chain(more) {
-            let code = answer.unwrap_err().code();
-            assert!(matches!(code, Code::PermissionDenied | Code::ResourceExhausted), "{code}");
+            let status = answer.unwrap_err();
+            assert!(matches!(status.code(), Code::PermissionDenied | Code::ResourceExhausted), "{status:?}");
         }
     });
     let refused = poll("both kinds are in the audit", 10 * SECONDS, || {
