@@ -1,6 +1,10 @@
 //! This node, as its agent identifies itself to the controllers.
 
-use sextant_proto::{InstanceId, NodeId, NodeName, PoolName, convert::MOST_CLAIMS};
+use sextant_proto::{
+    InstanceId, NodeId, NodeName, PoolName, Prefix,
+    convert::{MOST_ACCEPTED, MOST_CLAIMS},
+    v1,
+};
 
 /// This node and its agent.
 #[derive(Debug, Clone)]
@@ -11,12 +15,26 @@ pub(super) struct Identity {
     pub(super) instance: InstanceId,
     /// The pools of its settings, the primary one first.
     pub(super) pools: Vec<PoolName>,
+    /// The prefixes that it takes pools of, by its settings; empty: all.
+    pub(super) accept_pools: Vec<Prefix>,
 }
 
 impl Identity {
     /// Of an agent that starts.
-    pub(super) fn new(node: NodeName, node_id: NodeId, pools: Vec<PoolName>) -> Self {
-        Self { node, node_id, instance: InstanceId::random(), pools }
+    pub(super) fn new(
+        node: NodeName,
+        node_id: NodeId,
+        pools: Vec<PoolName>,
+        accept_pools: Vec<Prefix>,
+    ) -> Self {
+        Self { node, node_id, instance: InstanceId::random(), pools, accept_pools }
+    }
+
+    /// The prefixes that it takes pools of, for a controller. That is told none if they are too many for a message: a part of them would
+    /// exclude the others.
+    pub(super) fn accept_pools(&self) -> Vec<v1::Prefix> {
+        let told = Some(&self.accept_pools).filter(|prefixes| prefixes.len() <= MOST_ACCEPTED);
+        told.into_iter().flatten().map(|&prefix| prefix.into()).collect()
     }
 
     /// The order of its claims, for a controller.

@@ -189,6 +189,7 @@ impl Link {
             infrastructure: infrastructure.into_iter().map(convert::octets).collect(),
             pool_order: self.identity.pool_order(),
             receipt: receipt.and_then(|octets| v1::Receipt::decode(&octets[..]).ok()),
+            accept_pools: self.identity.accept_pools(),
         });
         request.set_timeout(CALL_TIMEOUT);
         async move {

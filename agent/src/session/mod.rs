@@ -135,7 +135,12 @@ impl Session {
     ) -> Result<(Self, ShutdownNotice), StateError> {
         let Ends { input, condition, report, bgp, problems, answers } = ends;
         let (notice, shutdown) = shutdown_notice(condition.subscribe());
-        let identity = Identity::new(settings.node.clone(), state.node_id()?, settings.pools.clone());
+        let identity = Identity::new(
+            settings.node.clone(),
+            state.node_id()?,
+            settings.pools.clone(),
+            settings.accept_pools.clone(),
+        );
         let known = settings.controllers.iter().filter_map(ControllerUrl::literal_address).collect();
         let held = Held::stored(state, settings.pools.clone())?;
         let fence = Fence::around(&settings.accept_pools);

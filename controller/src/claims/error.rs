@@ -188,6 +188,20 @@ pub enum ClaimError {
         /// The address.
         address: Ipv6Addr,
     },
+    /// The agent would not take a prefix of the pool.
+    #[error(
+        "pool {} {} is outside accept-pools ({}) of node {node}; if the cluster has it by right, add it to accept-pools in the \
+         node's agent.toml and restart the agent",
+        .pool.name, .pool.prefix, listed(accept_pools)
+    )]
+    NotAccepted {
+        /// The node.
+        node: NodeName,
+        /// The pool.
+        pool: Pool,
+        /// What its agent takes.
+        accept_pools: Vec<Prefix>,
+    },
     /// No prefix is free.
     #[error(
         "pool {} {} is exhausted: no /{len} is free beside {beside} (it holds {} of /{}){}. End claims of hosts that are gone with `sextant node forget NAME`, or automatically with the \
@@ -254,6 +268,7 @@ impl ClaimError {
             | Self::HostLength { .. }
             | Self::TooShort { .. }
             | Self::Infrastructure { .. }
+            | Self::NotAccepted { .. }
             | Self::TooMany { .. }
             | Self::Exhausted { .. }
             | Self::Unproven { .. }

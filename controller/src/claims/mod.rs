@@ -2,6 +2,7 @@
 //!
 //! The index proposes; guards of transactions decide.
 
+mod accepted;
 mod allocate;
 mod beside;
 mod end;
@@ -82,6 +83,8 @@ pub struct ClaimRequest {
     pub infrastructure: Vec<Ipv6Addr>,
     /// The order of its agent's pools; empty if that does not tell it.
     pub pool_order: Vec<PoolName>,
+    /// Its agent takes no new prefix of a pool that is outside of these; empty: of any.
+    pub accept_pools: Vec<Prefix>,
 }
 
 impl ClaimRequest {

@@ -6,6 +6,7 @@ use sextant_proto::{Pool, PoolName, Prefix, Revision, convert::MOST_POOLS};
 
 use super::{
     Beside, ClaimError, ClaimRequest,
+    accepted::accepted,
     allocate::{self, Place},
 };
 use crate::index::{Among, State, View};
@@ -47,9 +48,9 @@ pub(super) fn propose(
         if let Some(&address) = avoided.iter().find(|address| prefix.contains(**address)) {
             return Err(ClaimError::Infrastructure { prefix, address });
         }
-        return open(pool).map(|pool| proposal(pool, prefix));
+        return open(accepted(pool, request)?).map(|pool| proposal(pool, prefix));
     }
-    let pool = choose_pool(state, request)?;
+    let pool = accepted(choose_pool(state, request)?, request)?;
     let pool = open(pool)?;
     let len = length(&pool.record, request, shorter)?;
     let may_be_back =
@@ -113,7 +114,8 @@ fn exhausted(state: &State, pool: &Pool, len: u8, avoided: &[Ipv6Addr]) -> Claim
     }
 }
 
-/// The requested pool, else that of the held prefix, else the only open one, else the one named "default".
+/// The requested pool, else that of the held prefix, else the one named "default", else the only open one. Without a name, pools that
+/// the agent does not take count only if there are no others.
 fn choose_pool<'a>(state: &'a State, request: &ClaimRequest) -> Result<&'a View<Pool>, ClaimError> {
     let pools = state.pools();
     let names = || -> Vec<PoolName> { pools.keys().cloned().collect() };
@@ -123,15 +125,18 @@ fn choose_pool<'a>(state: &'a State, request: &ClaimRequest) -> Result<&'a View<
     if let Some(pool) = request.held.as_ref().and_then(|held| pools.get(&held.pool.name)) {
         return Ok(pool);
     }
-    if let Some((_, pool)) = pools.iter().find(|(name, _)| name.as_str() == "default") {
+    let is_taken = |pool: &&View<Pool>| request.accepts(&pool.record);
+    let any = pools.values().any(|pool| is_taken(&pool));
+    let candidates = || pools.values().filter(|pool| !any || is_taken(pool));
+    if let Some(pool) = candidates().find(|pool| pool.record.name.as_str() == "default") {
         return Ok(pool);
     }
-    let mut open = pools.values().filter(|pool| !pool.record.draining);
+    let mut open = candidates().filter(|pool| !pool.record.draining);
     match (open.next(), open.next()) {
-        (None, _) => pools
-            .keys()
-            .next()
-            .map_or(Err(ClaimError::NoPool), |closed| Err(ClaimError::Closed(closed.clone()))),
+        (None, _) => {
+            let closed = candidates().next().map(|pool| pool.record.name.clone());
+            Err(closed.map_or(ClaimError::NoPool, ClaimError::Closed))
+        }
         (Some(only), None) => Ok(only),
         _ => Err(ClaimError::Ambiguous(names())),
     }

@@ -286,6 +286,7 @@ async fn i3_the_later_holder_of_a_prefix_has_it_after_a_snapshot() {
         beside: false,
         infrastructure: Vec::new(),
         pool_order: Vec::new(),
+        accept_pools: Vec::new(),
     };
     let Granted::Claim(kept) = agent(&old.claims, &back).await else { panic!("the later holder is fenced") };
     assert_eq!(kept.prefix, first.prefix);

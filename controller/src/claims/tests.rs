@@ -102,6 +102,7 @@ pub(super) fn request(n: usize) -> ClaimRequest {
         beside: false,
         infrastructure: Vec::new(),
         pool_order: Vec::new(),
+        accept_pools: Vec::new(),
     }
 }
 

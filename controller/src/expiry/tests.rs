@@ -144,6 +144,7 @@ async fn a_node_whose_agent_any_controller_hears_is_not_down() {
             beside: false,
             infrastructure: vec![],
             pool_order: vec![],
+            accept_pools: vec![],
         };
         claims.claim(&request).await.unwrap();
     }

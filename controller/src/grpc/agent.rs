@@ -282,8 +282,18 @@ pub(super) fn names(nodes: &[NodeName]) -> Vec<String> {
 type Parsed = (ClaimRequest, Option<Claim>, Option<v1::Receipt>);
 
 fn parse_claim(message: v1::ClaimRequest) -> Result<Parsed, Status> {
-    let v1::ClaimRequest { node, node_id, pool, held, host_len, beside, infrastructure, pool_order, receipt } =
-        message;
+    let v1::ClaimRequest {
+        node,
+        node_id,
+        pool,
+        held,
+        host_len,
+        beside,
+        infrastructure,
+        pool_order,
+        receipt,
+        accept_pools,
+    } = message;
     let pool = (!pool.is_empty()).then(|| convert::parse("pool", &pool)).transpose();
     let held = held.map(|held| required("held", Some(held))).transpose().map_err(malformed)?;
     let request = ClaimRequest {
@@ -297,6 +307,7 @@ fn parse_claim(message: v1::ClaimRequest) -> Result<Parsed, Status> {
         beside,
         infrastructure: convert::addresses("infrastructure", infrastructure).map_err(malformed)?,
         pool_order: convert::pool_order(&pool_order).map_err(malformed)?,
+        accept_pools: convert::accept_pools(accept_pools).map_err(malformed)?,
     };
     Ok((request, held, receipt))
 }

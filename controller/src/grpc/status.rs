@@ -45,6 +45,7 @@ impl From<ClaimError> for Status {
             ClaimError::NoPool
             | ClaimError::Ambiguous(_)
             | ClaimError::Closed(_)
+            | ClaimError::NotAccepted { .. }
             | ClaimError::Unproven { .. }
             | ClaimError::NoPlace { .. } => Code::FailedPrecondition,
             ClaimError::UnknownPool { .. } => Code::NotFound,

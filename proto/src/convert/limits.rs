@@ -18,6 +18,8 @@ pub const MOST_POOLS: usize = 16;
 pub const MOST_CONTAINER_PREFIXES: usize = 64;
 /// The most addresses that a host's network stands on, in a claim request.
 pub const MOST_INFRASTRUCTURE: usize = 256;
+/// The most prefixes of `accept-pools` in a claim request.
+pub const MOST_ACCEPTED: usize = 64;
 /// The most entries of each list in an acknowledgement.
 pub const MOST_REPORTED: usize = 256;
 /// The most verdicts in an acknowledgement: one for each lost node.
@@ -73,6 +75,15 @@ pub fn addresses(field: &'static str, messages: Vec<bytes::Bytes>) -> Result<Vec
     at_most(field, messages.len(), MOST_INFRASTRUCTURE)?;
     let one = |octets: bytes::Bytes| address(&octets).map_err(|error| MessageError::new(field, error));
     messages.into_iter().map(one).collect()
+}
+
+/// The pools that an agent takes prefixes of.
+///
+/// # Errors
+/// If they are too many, or one is malformed.
+pub fn accept_pools(messages: Vec<v1::Prefix>) -> Result<Vec<Prefix>, MessageError> {
+    at_most("accept_pools", messages.len(), MOST_ACCEPTED)?;
+    messages.into_iter().map(|prefix| required("accept_pools", Some(prefix))).collect()
 }
 
 /// Checks the length of a list.
@@ -137,6 +148,9 @@ mod tests {
         assert_eq!(announced_prefixes(vec![prefix; 2]).unwrap().len(), 2);
         let pools = |number| pool_order(&vec!["main".to_owned(); number]);
         assert!(pools(MOST_CLAIMS).is_ok() && pools(MOST_CLAIMS + 1).is_err());
+        let prefix = v1::Prefix { address: octets("2001:db8::".parse().unwrap()), length: 64 };
+        let accepted = |number| accept_pools(vec![prefix.clone(); number]);
+        assert!(accepted(MOST_ACCEPTED).is_ok() && accepted(MOST_ACCEPTED + 1).is_err());
         let of_network =
             |number| addresses("infrastructure", vec![octets("2001:db8::1".parse().unwrap()); number]);
         assert!(of_network(MOST_INFRASTRUCTURE).is_ok() && of_network(MOST_INFRASTRUCTURE + 1).is_err());

@@ -14,9 +14,9 @@ use crate::PrefixError;
 
 pub use containers::MOST_CONTAINERS;
 pub use limits::{
-    LONGEST_TEXT, MOST_ADDRESSES, MOST_CLAIMS, MOST_CONTAINER_PREFIXES, MOST_INFRASTRUCTURE, MOST_POOLS,
-    MOST_UPLINKS, addresses, announced_prefixes, announced_uplinks, at_most, is_next_hop, names, pool_order,
-    text,
+    LONGEST_TEXT, MOST_ACCEPTED, MOST_ADDRESSES, MOST_CLAIMS, MOST_CONTAINER_PREFIXES, MOST_INFRASTRUCTURE,
+    MOST_POOLS, MOST_UPLINKS, accept_pools, addresses, announced_prefixes, announced_uplinks, at_most,
+    is_next_hop, names, pool_order, text,
 };
 pub use ndp::{MOST_NDP_ADDRESSES, ndp_address};
 

@@ -1,7 +1,7 @@
 //! Controllers that hand out what is not the cluster's: `accept-pools` of the agents.
 
 use sextant_tests::{
-    AgentOptions, SECONDS,
+    AgentOptions, SECONDS, bin,
     cluster::{Cluster, GUIDE, PoolArgs},
     poll,
 };
@@ -58,6 +58,8 @@ fn i14_nothing_outside_of_accept_pools_is_routed_or_held() {
     let refused =
         ["pool-without-claim: no prefix of pool rogue", "is outside accept-pools (2001:db8:8000::/40)"];
     expect_shown(&cluster, 1, &refused);
+    let of_rogue = |name: &str| cluster.sextant(&["-o", "json", "node", "show", name]).contains("2606:4700:");
+    assert!(of_rogue("h3") && !of_rogue("h2"), "a claim that the host does not take is left behind");
     let addresses = cluster.hosts[1].ip("-6 -o address show").unwrap();
     assert!(!addresses.contains("2606:"), "{addresses}");
     let [here, there] = [1, 0].map(|index: usize| cluster.hosts[index].container("inside").unwrap());
@@ -83,6 +85,32 @@ fn an_agent_whose_own_prefix_is_outside_of_accept_pools_does_not_start_and_its_r
     poll("containers reach each other", 10 * SECONDS, || here.ping(there.address())?.replied());
 }
 
+/// The refusal's second advice, word for word: the host becomes a new node, in a pool inside of the fence.
+#[test]
+fn an_agent_outside_of_accept_pools_starts_as_a_new_node_by_the_advice_of_its_refusal() {
+    let mut cluster = Cluster::start("fence advice", 2, GUIDE);
+    cluster.add_another_pool("ula", PoolArgs { prefix: "fd00:5::/48", ..GUIDE });
+    cluster.agents.remove(1).process.terminate(10 * SECONDS).unwrap();
+    let fenced = || with(&["--accept-pools", "fd00::/8", "--pool", "ula"]);
+    let refused = cluster.lab.agent(&cluster.hosts[1], fenced()).unwrap();
+    assert!(!refused.process.wait(10 * SECONDS).unwrap().success());
+    let log = refused.process.log();
+    let advice = "stop sextant-agent, remove the containers, run `sextant-agent cleanup` and delete its state directory, then \
+                  `sextant node forget h2`";
+    assert!(log.contains(advice), "{log}");
+
+    let (program, state) = (bin("sextant-agent").unwrap(), cluster.lab.state_dir(&cluster.hosts[1]));
+    let (program, path) = (program.display().to_string(), state.display().to_string());
+    cluster.hosts[1].check(&[program.as_str(), "cleanup", "--state-dir", &path]).unwrap();
+    std::fs::remove_dir_all(&state).unwrap();
+    cluster.sextant(&["node", "forget", "h2"]);
+    cluster.start_agent_with(1, fenced());
+    cluster.settle();
+    assert!(cluster.prefix("h2").to_string().starts_with("fd00:5:"), "{}", cluster.node("h2"));
+    let [here, there] = [1, 0].map(|index: usize| cluster.hosts[index].container("new").unwrap());
+    poll("containers reach each other", 10 * SECONDS, || here.ping(there.address())?.replied());
+}
+
 /// The agents name no pool: the controller chooses.
 #[test]
 fn a_pool_that_grows_over_the_edge_costs_no_host_its_prefix_and_a_new_one_gets_none() {
@@ -99,9 +127,10 @@ fn a_pool_that_grows_over_the_edge_costs_no_host_its_prefix_and_a_new_one_gets_n
     expect_shown(&cluster, 0, &["outside-accept-pools"]);
     assert_eq!(cluster.prefix("h1"), prefix);
     let agent = cluster.lab.agent(&cluster.hosts[1], with(&["--accept-pools", FENCE])).unwrap();
-    let why = "no prefix of pool main: a controller granted it, but";
+    let why = "pool main 2001:db8:8000::/33 is outside accept-pools (2001:db8:8000::/40) of node h2";
     poll("the new host says why it has none", 10 * SECONDS, || {
         let log = agent.process.log();
         if log.contains(why) { Ok(()) } else { Err(log) }
     });
+    assert!(cluster.node("h2").is_null(), "a claim that the host does not take is left behind");
 }

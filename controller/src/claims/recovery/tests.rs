@@ -101,6 +101,7 @@ fn fresh(n: u16) -> ClaimRequest {
         beside: false,
         infrastructure: Vec::new(),
         pool_order: Vec::new(),
+        accept_pools: Vec::new(),
     }
 }
 

@@ -309,6 +309,7 @@ impl Sequence {
             beside: asking.beside,
             infrastructure: Vec::new(),
             pool_order: Vec::new(),
+            accept_pools: Vec::new(),
         };
         let before = claims.index.read(|state| Before::of(state, &name));
         let pool = |name: &PoolName| &before.pools[name];
