@@ -6,6 +6,7 @@ mod etcd;
 mod killed;
 mod late_ends;
 mod outages;
+mod privileges;
 mod random;
 mod restored;
 mod store;
