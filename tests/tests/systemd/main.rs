@@ -8,6 +8,7 @@ mod agent;
 mod authority;
 mod controller;
 mod docker;
+mod exposure;
 mod identity;
 mod ipam;
 mod later;
