@@ -17,11 +17,24 @@ pub struct Client {
 impl Client {
     /// A client of this controller, on its host.
     pub fn new(controller: &Controller, files: &Files) -> Self {
+        Self::dialled(controller, files, TlsDial::new)
+    }
+
+    /// The same, which shows no certificate.
+    pub fn anonymous(controller: &Controller, files: &Files) -> Self {
+        Self::dialled(controller, files, TlsDial::anonymous)
+    }
+
+    fn dialled(
+        controller: &Controller,
+        files: &Files,
+        by: impl FnOnce(Arc<Credentials>) -> TlsDial + Send,
+    ) -> Self {
         let (url, credentials) = (controller.url(), Credentials::open(files.paths(), None).unwrap());
         let connect = || {
             // Its thread stays in the network namespace that it is created in.
             let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-            let dial = TlsDial::new(Arc::new(credentials));
+            let dial = by(Arc::new(credentials));
             let channel = runtime.block_on(dial.dial(Endpoint::from_shared(url)?))?;
             anyhow::Ok(Self { runtime, channel })
         };

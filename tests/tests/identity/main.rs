@@ -6,6 +6,7 @@ mod authority;
 mod bed;
 mod calls;
 mod client;
+mod each_call;
 mod floods;
 mod members;
 mod migration;
