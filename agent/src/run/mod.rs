@@ -112,7 +112,7 @@ fn check_fence(settings: &Settings, state: &StateDir) -> anyhow::Result<()> {
             let node = &settings.node;
             anyhow::anyhow!(
                 "{outside}, and this node holds a prefix of it: add it to accept-pools (--accept-pools). Or let it start as a new \
-                 node: {CLEAR_COPY}, then `sextant node forget {node}`"
+                 node: {CLEAR_COPY}, then `sextant node forget {node} --force`"
             )
         })?;
     }

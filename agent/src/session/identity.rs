@@ -30,11 +30,11 @@ impl Identity {
         Self { node, node_id, instance: InstanceId::random(), pools, accept_pools }
     }
 
-    /// The prefixes that it takes pools of, for a controller. That is told none if they are too many for a message: a part of them would
+    /// The prefixes that it takes pools of, for a controller. None are sent if they are too many for a message: a part of them would
     /// exclude the others.
     pub(super) fn accept_pools(&self) -> Vec<v1::Prefix> {
-        let told = Some(&self.accept_pools).filter(|prefixes| prefixes.len() <= MOST_ACCEPTED);
-        told.into_iter().flatten().map(|&prefix| prefix.into()).collect()
+        let sent = Some(&self.accept_pools).filter(|prefixes| prefixes.len() <= MOST_ACCEPTED);
+        sent.into_iter().flatten().map(|&prefix| prefix.into()).collect()
     }
 
     /// The order of its claims, for a controller.

@@ -17,19 +17,24 @@ pub struct Client {
 impl Client {
     /// A client of this controller, on its host.
     pub fn new(controller: &Controller, files: &Files) -> Self {
+        Self::try_new(controller, files).unwrap()
+    }
+
+    /// The same, where the controller may close the connection at once.
+    pub fn try_new(controller: &Controller, files: &Files) -> anyhow::Result<Self> {
         Self::dialled(controller, files, TlsDial::new)
     }
 
     /// The same, which shows no certificate.
     pub fn anonymous(controller: &Controller, files: &Files) -> Self {
-        Self::dialled(controller, files, TlsDial::anonymous)
+        Self::dialled(controller, files, TlsDial::anonymous).unwrap()
     }
 
     fn dialled(
         controller: &Controller,
         files: &Files,
         by: impl FnOnce(Arc<Credentials>) -> TlsDial + Send,
-    ) -> Self {
+    ) -> anyhow::Result<Self> {
         let (url, credentials) = (controller.url(), Credentials::open(files.paths(), None).unwrap());
         let connect = || {
             // Its thread stays in the network namespace that it is created in.
@@ -38,6 +43,6 @@ impl Client {
             let channel = runtime.block_on(dial.dial(Endpoint::from_shared(url)?))?;
             anyhow::Ok(Self { runtime, channel })
         };
-        controller.namespace().enter(connect).unwrap().unwrap()
+        controller.namespace().enter(connect)?
     }
 }

@@ -144,27 +144,33 @@ fn each_call_is_answered_to_those_of_the_table_alone() {
     bed.sextant(&["node", "revoke", "h9"]);
     let files = bed.member("node/h1", None);
     let callers: [(&str, Client, &[&[&str]], Code); 7] = [
-        ("nobody", Client::anonymous(controller, &files), &[], Code::Unauthenticated),
-        ("a node", Client::new(controller, &files), &[NODE, MEMBER], Code::PermissionDenied),
-        ("another controller", of("controller/b", None), &[CONTROLLER, MEMBER], Code::PermissionDenied),
-        ("a viewer", of("admin/vic", None), &[VIEWER, MEMBER], Code::PermissionDenied),
+        ("nobody", Client::anonymous(controller, &files), &[ANYBODY], Code::Unauthenticated),
+        ("a node", Client::new(controller, &files), &[NODE, MEMBER, ANYBODY], Code::PermissionDenied),
+        (
+            "another controller",
+            of("controller/b", None),
+            &[CONTROLLER, MEMBER, ANYBODY],
+            Code::PermissionDenied,
+        ),
+        ("a viewer", of("admin/vic", None), &[VIEWER, MEMBER, ANYBODY], Code::PermissionDenied),
         (
             "an operator",
             of("admin/olga", Some("operator")),
-            &[OPERATOR, VIEWER, MEMBER],
+            &[OPERATOR, VIEWER, MEMBER, ANYBODY],
             Code::PermissionDenied,
         ),
         ("a revoked node", revoked, &[], Code::PermissionDenied),
         (
             "an admin",
             of("admin/ada", Some("admin")),
-            &[ADMIN, OPERATOR, VIEWER, MEMBER],
+            &[ADMIN, OPERATOR, VIEWER, MEMBER, ANYBODY],
             Code::PermissionDenied,
         ),
     ];
     for (caller, client, allowed, refused) in &callers {
         for path in &calls {
-            let mut may = allowed.iter().chain([&ANYBODY]).flat_map(|group| group.iter());
+            // Not even what everybody may ask is answered to a revoked node.
+            let mut may = allowed.iter().flat_map(|group| group.iter());
             let expected = (!may.any(|it| *it == name(path))).then_some(*refused);
             assert_eq!(refusal(client, path), expected, "{caller}: {path}");
         }
@@ -182,7 +188,7 @@ fn a_certificate_that_does_not_count_opens_no_call() {
     let ended = bed.authority.member_until(&dir("ended"), "spiffe://default/admin/ann", Some("admin"), ended);
     for (what, files) in [("foreign", foreign), ("ended", ended)] {
         for path in calls() {
-            let client = Client::new(&bed.controllers[0], &files);
+            let Ok(client) = Client::try_new(&bed.controllers[0], &files) else { continue };
             let mut grpc = Grpc::new(client.channel.clone());
             let asked: PathAndQuery = path.parse().unwrap();
             let answer = client.runtime.block_on(async move {

@@ -92,6 +92,7 @@ impl Words {
             beside: self.chance(30),
             infrastructure: self.several(|words| octets(words.address())),
             pool_order: self.several(Self::text),
+            accept_pools: if self.chance(80) { Vec::new() } else { self.several(Self::prefix) },
         }
     }
 
