@@ -36,6 +36,14 @@ pub enum FileError {
         /// Why.
         source: io::Error,
     },
+    /// A file of the settings is not there.
+    #[error("{path:?}: there is no such file; install it, or set {setting}")]
+    Missing {
+        /// Which.
+        path: PathBuf,
+        /// The setting that names another one.
+        setting: &'static str,
+    },
     /// A file has something else in it.
     #[error("{path:?}: {why}")]
     Malformed {
@@ -138,17 +146,18 @@ impl Source for Paths {
         let malformed =
             |path: &Path, why: &str| FileError::Malformed { path: path.to_owned(), why: why.to_owned() };
         let mut roots = RootCertStore::empty();
-        for certificate in read_certificates(&self.authorities)? {
+        let named = |setting: &'static str| move |error| missing(error, setting);
+        for certificate in read_certificates(&self.authorities).map_err(named("--tls-ca"))? {
             roots
                 .add(certificate.into())
                 .map_err(|error| malformed(&self.authorities, &error.to_string()))?;
         }
-        let chain = read_certificates(&self.certificate)?;
+        let chain = read_certificates(&self.certificate).map_err(named("--tls-cert"))?;
         let holder = holder(&chain[0]);
         let holder =
             holder.map_err(|source| FileError::Certificate { path: self.certificate.clone(), source })?;
         let chain = chain.into_iter().map(CertificateDer::from).collect();
-        let text = read_secret(&self.key)?;
+        let text = read_secret(&self.key).map_err(named("--tls-key"))?;
         let key = PrivateKeyDer::from_pem_slice(&text)
             .map_err(|_| malformed(&self.key, "no private key in PEM"))?;
         Ok(Material { roots, chain, key, holder })
@@ -170,6 +179,16 @@ pub fn read_secret(path: &Path) -> Result<Vec<u8>, FileError> {
         return Err(FileError::Exposed { path: path.to_owned(), mode });
     }
     fs::read(path).map_err(unreadable)
+}
+
+/// The same error, which names the setting if the file is not there.
+fn missing(error: FileError, setting: &'static str) -> FileError {
+    match error {
+        FileError::Unreadable { path, source } if source.kind() == io::ErrorKind::NotFound => {
+            FileError::Missing { path, setting }
+        }
+        other => other,
+    }
 }
 
 /// The certificates of a PEM file, in DER: at least one.
