@@ -222,7 +222,11 @@ fn files_that_cannot_be_used_are_refused_with_the_reason() {
     fs::set_permissions(of_group.paths().key, fs::Permissions::from_mode(0o640)).unwrap();
     of_group.open();
     let missing = refused(&|files| fs::remove_file(files.paths().certificate).unwrap());
-    assert!(missing.contains("cert.pem") && missing.contains("there is no such file; install it, or set --tls-cert"), "{missing}");
+    assert!(
+        missing.contains("cert.pem")
+            && missing.contains("there is no such file; install it, or set --tls-cert"),
+        "{missing}"
+    );
     let pair = refused(&|files| files.write("key.pem", &other.member(NODE, 1).1));
     assert!(pair.contains("must be of one pair"), "{pair}");
     for name in ["ca.pem", "cert.pem", "key.pem"] {
