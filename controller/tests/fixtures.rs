@@ -209,6 +209,7 @@ async fn a_backup_of_the_first_form_is_restored_beside_a_node_with_two_claims() 
             beside: true,
             infrastructure: Vec::new(),
             pool_order: Vec::new(),
+            accept_pools: Vec::new(),
         };
         let Granted::Claim(claim) = claims.claim(&request).await.unwrap() else { panic!("fenced") };
         live.push(claim);

@@ -24,7 +24,7 @@ pub(super) fn accepted<'a>(
         return Ok(pool);
     }
     let (node, accept_pools) = (request.node.clone(), request.accept_pools.clone());
-    Err(ClaimError::NotAccepted { node, pool: pool.record.clone(), accept_pools })
+    Err(ClaimError::NotAccepted { node, pool: Box::new(pool.record.clone()), accept_pools })
 }
 
 #[cfg(test)]

@@ -198,7 +198,7 @@ pub enum ClaimError {
         /// The node.
         node: NodeName,
         /// The pool.
-        pool: Pool,
+        pool: Box<Pool>,
         /// What its agent takes.
         accept_pools: Vec<Prefix>,
     },

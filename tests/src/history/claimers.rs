@@ -135,7 +135,7 @@ impl Claimer {
         let mut granted = None;
         let request = v1::ClaimRequest { host_len, ..node.request(&pool, held.as_ref()) };
         let asking = async {
-            let (answer, claim) = ask_for_claim(channel, request).await;
+            let (answer, claim) = Box::pin(ask_for_claim(channel, request)).await;
             granted = claim;
             answer
         };
@@ -155,7 +155,7 @@ impl Claimer {
         let pool = pool_name(duplicate.pools[0]);
         let request = duplicate.request(&pool, None);
         let channel = self.channel();
-        let asking = async { ask_for_claim(channel, request).await.0 };
+        let asking = async { Box::pin(ask_for_claim(channel, request)).await.0 };
         self.shared
             .recorder
             .record((&duplicate.name, duplicate.id), Asked::Claim { pool, held: None }, asking)

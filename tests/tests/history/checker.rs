@@ -157,6 +157,7 @@ async fn race(without: Without, pool_of_second: usize) -> (Vec<Operation>, Store
                 beside: true,
                 infrastructure: Vec::new(),
                 pool_order: Vec::new(),
+                accept_pools: Vec::new(),
             };
             let (recorder, all) = (recorder.clone(), all.clone());
             claiming.spawn(async move {
