@@ -190,7 +190,8 @@ mod tests {
         let address = permanent(2, "2001:db8::1".parse().unwrap(), 128);
         let found = |routes: &[&str]| {
             let routes = link_routes(routes);
-            let uplinks = local_uplinks(&["eth0".to_owned()], &[eth0.clone()], &[address.clone()], &routes);
+            let (links, addresses) = (std::slice::from_ref(&eth0), std::slice::from_ref(&address));
+            let uplinks = local_uplinks(&["eth0".to_owned()], links, addresses, &routes);
             hidden(&uplinks, &routes).map(|it| it.saw)
         };
         assert!(found(&["hidden 2001:db8::/64"]).unwrap().starts_with("the route to 2001:db8::/64 has"));

@@ -57,7 +57,7 @@ fn packets_that_an_earlier_table_throws_take_our_routes() {
     cluster.expect_full_mesh();
     all_is_well(&cluster);
     host.ip(&format!("-6 route del throw {pool} table 100")).unwrap();
-    status_has(&cluster, "table 100");
+    status_has(&cluster, "conflict with ::/0 proto static");
     host.ip(&format!("-6 route add throw {pool} table 100 proto static")).unwrap();
     all_is_well(&cluster);
 }

@@ -47,6 +47,11 @@ fn boot(lab: &Lab, host: &Host) -> Machine {
     let shown: Vec<_> = later.into_iter().collect();
     let machine = Machine::boot_showing(lab, host, &[("agent.toml", CONFIG)], &[], &shown);
     machine.etc_is_writable();
+    // Debian's alternatives, which a machine without files in /etc lacks.
+    machine.shell(
+        "mkdir -p /etc/alternatives; for name in iptables ip6tables; do for what in '' -save -restore; do \
+         ln -s /usr/sbin/$name-nft$what /etc/alternatives/$name$what; done; done",
+    );
     machine.write("/var/lib/later-dockerd", "755", LATER_DOCKERD);
     let unit = if shown.is_empty() { DOCKER } else { LATER };
     machine.write("/etc/systemd/system/docker.service", "644", unit);

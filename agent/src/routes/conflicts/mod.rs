@@ -66,9 +66,11 @@ impl<'a> Ground<'a> {
         found
     }
 
-    /// Whether a route of another process takes packets from ours, if no other one throws them to the next table.
+    /// Whether a route of another process takes packets from ours, if no other one throws them to the next table; or throws them.
     pub fn is_capturing(&self, route: &Route) -> bool {
+        let throws = route.target == RouteTarget::THROW && route.key.table != self.table;
         self.capture(&route.key, route.protocol, &route.target, &[]).is_some()
+            || throws && self.losers(&route.key).next().is_some()
     }
 
     /// The routes of earlier tables that let the kernel look into the next one.
