@@ -57,7 +57,7 @@ fn is_the_kernels(host: &Host, interfaces: &[&str], target: Ipv6Addr) {
     });
 }
 
-/// How often each link-layer address answers; each answers as its own. Advertisements that nobody has asked for are no answers.
+/// How often each link-layer address answers; each answers as its own. Unsolicited advertisements are no answers.
 fn answers(asker: &Asker, ask: &Solicitation) -> BTreeMap<Mac, usize> {
     let mut all = BTreeMap::new();
     for it in asker.answers(ask, SECONDS).unwrap().into_iter().filter(|it| it.solicited) {

@@ -8,7 +8,7 @@ use super::Row;
 
 /// A VLAN that nobody is in.
 const VLAN: u16 = 77;
-/// Nobody has this link-layer address: a switch sends to it on all ports.
+/// No interface of the link has it: a switch sends frames for it to all ports.
 const NOBODY: [u8; 6] = [2, 0, 0, 0, 0, 0x77];
 
 pub(super) fn rows() -> Vec<Row> {
