@@ -65,6 +65,8 @@ macro_rules! refuse {
 refuse! {
     add_pool(AddPoolRequest) -> AddPoolResponse,
     revoke_node(RevokeNodeRequest) -> RevokeNodeResponse,
+    revoke_member(RevokeMemberRequest) -> RevokeMemberResponse,
+    list_revoked(ListRevokedRequest) -> ListRevokedResponse,
     plan_node(PlanNodeRequest) -> PlanNodeResponse,
     trace(TraceRequest) -> TraceResponse,
     list_pools(ListPoolsRequest) -> ListPoolsResponse,

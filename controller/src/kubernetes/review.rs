@@ -184,7 +184,8 @@ mod tests {
     #[test]
     fn a_token_of_the_agent_on_the_node_is_taken_and_no_other() {
         assert_eq!(judged(|_| {}), Ok(()));
-        let refused: [(fn(&mut Value), &str); 10] = [
+        type Change = fn(&mut Value);
+        let refused: [(Change, &str); 10] = [
             (|it| it["authenticated"] = false.into(), "does not authenticate it"),
             (|it| it["error"] = "token has expired".into(), "token has expired"),
             (|it| it["audiences"] = json!(["https://kubernetes.default.svc"]), "not for audience sextant"),

@@ -38,7 +38,7 @@ fn a_revoked_person_loses_streams_and_calls_at_another_controller_and_is_permitt
     let client = Client::new(&bed.controllers[1], &bob);
     let events = follow(&client);
     // A call without an answer yet: it waits for a revision that never comes.
-    let wait = v1::WaitRequest { revision: u64::MAX, timeout_ms: 60_000, ..Default::default() };
+    let wait = v1::WaitRequest { revision: u64::MAX, timeout_ms: 60_000 };
     let (sent, waiting) = std::sync::mpsc::channel();
     let channel = client.channel.clone();
     client.runtime.spawn(async move {
