@@ -35,7 +35,7 @@ use crate::{
     claims::Claims,
     connections::{Connections, Security},
     controllers::OtherControllers,
-    denials::Denials,
+    denials::{Denials, Mirror},
     expiry::Expiry,
     format,
     grpc::{self, Connected},
@@ -142,6 +142,8 @@ pub struct Controller {
     /// Its services.
     pub services: Services,
     index_task: IndexTask,
+    /// None: there is no file for it.
+    mirror: Option<Mirror>,
 }
 
 impl Controller {
@@ -159,7 +161,8 @@ impl Controller {
         let receipts = Receipts::new(settings.cluster.clone(), signing, required, index.clone());
         let services = services(settings, registry, keys, index, me, dial, heartbeat);
         let services = Services { authority, receipts, ..services };
-        Ok(Self { services, index_task })
+        let mirror = mirror(settings, &services).await?;
+        Ok(Self { services, index_task, mirror })
     }
 
     /// Starts the modules' tasks, which serve `incoming` connections.
@@ -174,8 +177,11 @@ impl Controller {
         C::ConnectInfo: Clone + Send + Sync + 'static,
         E: Into<Box<dyn Error + Send + Sync>> + 'static,
     {
-        let Self { services, index_task } = self;
+        let Self { services, index_task, mirror } = self;
         tasks.spawn("index", index_task.run());
+        if let Some(mirror) = mirror {
+            tasks.spawn("denials", mirror.run());
+        }
         tasks.spawn("sessions", services.sessions.clone().run(services.index.clone()));
         tasks.spawn("controllers", services.others.clone().follow());
         tasks.spawn("verdicts", verdicts(&services).run());
@@ -205,6 +211,17 @@ impl Controller {
         });
         tasks.spawn("grpc", grpc::serve(incoming, services, credentials, settings.reflection));
     }
+}
+
+/// The copy of the revocations. A new store gets them before anybody is served.
+async fn mirror(settings: &Settings, services: &Services) -> anyhow::Result<Option<Mirror>> {
+    let Some(path) = settings.denials_file.clone() else { return Ok(None) };
+    let Services { registry, keys, index, .. } = services.clone();
+    let mut mirror = Mirror::open(path, registry, keys, index)?;
+    if let Err(error) = mirror.follow().await {
+        tracing::warn!(%error, "the copy of the revocations is not up to date");
+    }
+    Ok(Some(mirror))
 }
 
 /// The cluster's own authority, if this controller has its files.

@@ -6,8 +6,10 @@
 //! counts no longer, but for the key with which a node has joined, which the controller never had.
 
 mod members;
+mod mirror;
 
 pub use members::check_issuers;
+pub use mirror::{Mirror, MirrorError};
 
 use sextant_identity::Holder;
 use sextant_proto::{NodeId, NodeName, Revision};

@@ -2,6 +2,7 @@
 //! what is not for them.
 
 use std::{
+    error::Error,
     net::IpAddr,
     pin::Pin,
     sync::Arc,
@@ -23,6 +24,7 @@ use super::{
     counted::{Counted, Ending},
     permissions::{self, Who},
     principal::{Principal, actor_of},
+    unread,
 };
 use crate::{
     audit::{RefusedCall, RefusedCalls},
@@ -184,6 +186,7 @@ where
     S: Service<Request<B>, Response = Response<Body>>,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
+    B: http_body::Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
     type Response = Response<Body>;
     type Error = S::Error;
@@ -210,7 +213,11 @@ where
             Err(status) => {
                 let response = status.into_http();
                 self.authorize.note(&caller, response.headers(), true);
-                return Box::pin(std::future::ready(Ok(response)));
+                let rest = unread::read(request.into_body());
+                return Box::pin(async move {
+                    rest.await;
+                    Ok(response)
+                });
             }
         };
         let hides = concealed_answer(&caller.principal, path);

@@ -32,6 +32,7 @@ mod status;
 mod sync;
 mod tokens;
 mod trace;
+mod unread;
 mod wait;
 
 use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};

@@ -103,6 +103,10 @@ pub(super) struct Keys {
     #[arg(long, env = "SEXTANT_RECEIPT_KEY", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) receipt_key: Option<PathBuf>,
+    /// File with a copy of the revocations, which a store that replaces a lost one gets. Default: beside an embedded store, e.g. /var/lib/sextant/controller.redb.denials
+    #[arg(long, env = "SEXTANT_DENIALS_FILE", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) denials_file: Option<PathBuf>,
     #[command(flatten)]
     pub(super) tls: TlsKeys,
     #[command(flatten)]

@@ -142,6 +142,8 @@ pub struct Settings {
     pub tls_mode: TlsMode,
     /// The key of receipts, where the cluster has no authority of its own.
     pub receipt_key: Option<ReceiptKey>,
+    /// The file of the copy of the revocations.
+    pub denials_file: Option<PathBuf>,
     /// How to be let in by etcd.
     pub etcd: EtcdAccess,
     /// Who reviews service-account tokens.
@@ -202,6 +204,7 @@ impl CommandLine {
         let store: Store = keys.store.as_deref().unwrap_or(DEFAULT_STORE).parse()?;
         let backup_dir = keys.backup_dir.or_else(|| beside(&store, ".backups"));
         let receipt_key = receipt_key.or_else(|| receipts::by_default(&store));
+        let denials_file = keys.denials_file.or_else(|| beside(&store, ".denials"));
         Ok(Settings {
             backups: schedule(keys.backup_every.as_deref(), keys.backup_keep, backup_dir.as_deref())?,
             backup_dir,
@@ -224,6 +227,7 @@ impl CommandLine {
             tls_mode: tls_mode(keys.tls_mode, tls.is_some())?,
             tls,
             receipt_key,
+            denials_file,
             etcd: etcd_access(keys.etcd)?,
             kubernetes: kubernetes::access(keys.kubernetes, has_authority)?,
         })

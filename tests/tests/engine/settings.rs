@@ -303,7 +303,9 @@ fn each_flag_takes_effect_or_is_reported() {
     let mut testbed = Testbed::start("each flag");
     let help = testbed.command(&["--help"]);
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
-    let flags = help.lines().filter_map(|line| {
+    // The lines of a flag's description are indented further.
+    let of_flags = help.lines().filter(|line| line.len() - line.trim_start().len() <= 6);
+    let flags = of_flags.filter_map(|line| {
         let words = line.trim_start().trim_start_matches(|it| it != '-').split_whitespace();
         let flag = words.take(2).find(|word| word.starts_with("--"))?;
         Some(flag.split(['[', '=']).next().unwrap_or_default().to_owned())

@@ -44,6 +44,8 @@ const ADMIN: &[&str] = &[
     "RemovePool",
     "GrowPool",
     "RevokeNode",
+    "RevokeMember",
+    "ListRevoked",
     "ForgetNode",
     "ReassignNode",
     "Backup",

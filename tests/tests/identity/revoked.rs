@@ -55,3 +55,38 @@ fn a_revoked_node_loses_its_stream_at_another_controller_and_is_permitted_again(
     assert!(bed.sextant(&["node", "revoke", "h2", "--undo"]).contains("permitted again"));
     bed.wait_ready("h2");
 }
+
+#[test]
+fn revocations_outlive_the_store() {
+    let mut bed = Bed::start("revoked lost store", 2);
+    let controller = bed.member("controller/a", None).flags();
+    let [h1, h2] = ["node/h1", "node/h2"].map(|name| bed.member(name, None));
+    let bob = bed.member("admin/bob", Some("admin"));
+    bed.agents = vec![bed.agent_of(0, &h1, &[1]), bed.agent_of(1, &h2, &[1])];
+    bed.wait_ready("h1");
+    bed.wait_ready("h2");
+    bed.sextant(&["node", "revoke", "h1"]);
+    bed.sextant(&["node", "revoke", "h2"]);
+    bed.sextant(&["revoke", "admin", "bob"]);
+    bed.sextant(&["node", "revoke", "h2", "--undo"]);
+    let store = bed.lab.dir().join("controller-1");
+    let copy = store.with_added_extension("denials");
+    poll("the copy has those of h1 and bob", 10 * SECONDS, || {
+        let octets = std::fs::read(&copy)?;
+        let text = String::from_utf8_lossy(&octets);
+        let has = |key: &str| text.contains(key);
+        anyhow::ensure!(has("/denied/h1") && has("/denied-admins/bob") && !has("/denied/h2"), "{text}");
+        anyhow::Ok(())
+    });
+
+    bed.controllers.clear();
+    std::fs::remove_file(&store).unwrap();
+    bed.start_controller(1, controller);
+    bed.agents[0].process.wait_for_line("node h1 is revoked", 20 * SECONDS).unwrap();
+    assert!(bed.cli(&bob, &["status"]).stderr.contains("admin bob is revoked"));
+    bed.wait_ready("h2");
+    let events = bed.sextant(&["events"]);
+    assert!(events.contains("kept from the store before: ") && events.contains("denied/h1"), "{events}");
+    assert!(bed.sextant(&["node", "revoke", "h1", "--undo"]).contains("permitted again"));
+    bed.wait_ready("h1");
+}

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sextant_proto::{Conflict, NodeName, PoolName, Prefix};
+use sextant_proto::{Conflict, NodeName, PoolName};
 
 use super::Trouble;
 use crate::answer::{Cluster, Node};
@@ -39,7 +39,8 @@ fn loser(cluster: &Cluster, at: &NodeName, conflict: &Conflict) -> Loser {
 }
 
 /// What follows from a route to this destination, and the fix.
-pub(super) fn fix(f: &mut fmt::Formatter<'_>, to: Prefix, loser: &Loser) -> fmt::Result {
+pub(super) fn fix(f: &mut fmt::Formatter<'_>, conflict: &Conflict, loser: &Loser) -> fmt::Result {
+    let to = conflict.destination;
     match loser {
         Loser::Node(node) => write!(f, ", so packets to node {node} take it")?,
         Loser::Itself => write!(f, ", so packets to containers of this node take it")?,
@@ -51,9 +52,13 @@ pub(super) fn fix(f: &mut fmt::Formatter<'_>, to: Prefix, loser: &Loser) -> fmt:
         "; unless this is intended, see on that host: ip -6 route show table all {to}; if the route leads to an interface of that \
          host, keep it and give the containers or hosts there another prefix; otherwise remove it where it is configured"
     )?;
+    // All of the pool, or more, is not for a reservation.
+    let is_part = conflict.ours.is_some_and(|pool| pool != to && pool.covers(to));
     match loser {
-        Loser::Pool(_) => write!(f, "; if it is intended, keep the prefix from nodes: sextant reserve {to}"),
-        Loser::Node(_) | Loser::Itself | Loser::Unknown => Ok(()),
+        Loser::Pool(_) if is_part => {
+            write!(f, "; if it is intended, keep the prefix from nodes: sextant reserve {to}")
+        }
+        Loser::Pool(_) | Loser::Node(_) | Loser::Itself | Loser::Unknown => Ok(()),
     }
 }
 
@@ -103,5 +108,16 @@ mod tests {
         assert!(unreserved.contains("unassigned addresses of pool main take it"), "{unreserved}");
         assert!(unreserved.ends_with("sextant reserve 2001:db8:1:fe::/64"), "{unreserved}");
         assert_eq!(text(to, pool, &[to]), None);
+    }
+
+    #[test]
+    fn no_reservation_of_a_whole_pool_is_proposed() {
+        for to in ["::/0", "2001:db8::/32", "2001:db8:1::/48"] {
+            let text = text(to, "2001:db8:1::/48", &[]).unwrap();
+            assert!(
+                text.contains("unassigned addresses of pool main") && !text.contains("sextant reserve"),
+                "{text}"
+            );
+        }
     }
 }

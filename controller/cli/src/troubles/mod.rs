@@ -328,7 +328,7 @@ impl fmt::Display for Trouble {
             }
             Self::Conflict { node, conflict, loser } => {
                 write!(f, "node {node}: conflict with {conflict}")?;
-                if conflict.ours_wins { Ok(()) } else { conflict::fix(f, conflict.destination, loser) }
+                if conflict.ours_wins { Ok(()) } else { conflict::fix(f, conflict, loser) }
             }
             Self::Bgp { node, neighbour } => {
                 let BgpNeighbour { remote_as, state, error, .. } = neighbour;
