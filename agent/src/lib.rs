@@ -19,6 +19,7 @@ pub mod bgp;
 mod certificates;
 pub mod cleanup;
 pub mod cluster;
+pub mod command;
 pub mod containers;
 pub mod controllers;
 mod damping;

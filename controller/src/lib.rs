@@ -13,6 +13,7 @@ mod acks;
 pub mod audit;
 pub mod backup;
 pub mod claims;
+pub mod command;
 pub mod connections;
 mod control;
 pub mod controllers;

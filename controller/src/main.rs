@@ -5,22 +5,13 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use sextant_controller::{
-    pki,
-    run::run,
-    settings::{Command, CommandLine},
-};
+use sextant_controller::{command::carry_out, settings::CommandLine};
 use sextant_daemon::explain;
 use sextant_streams::write_stderr;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let command_line = CommandLine::parse();
-    let done = match &command_line.command {
-        None => run(&command_line).await,
-        Some(Command::Pki { command }) => pki::run(&command_line, command),
-    };
-    match done {
+    match carry_out(&CommandLine::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             write_stderr(&format!("sextant-controller: {}", explain(error.as_ref())));

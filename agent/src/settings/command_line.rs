@@ -10,7 +10,7 @@ use super::{DockerMode, keys::Keys};
 #[derive(Debug, Parser)]
 #[command(
     name = "sextant-agent",
-    version,
+    version = sextant_version::VERSION,
     args_override_self = true,
     after_help = "Example:\n  sextant-agent --controller 'http://[2001:db8::c:1]:7300' --uplink eth0 --bridge docker0 --insecure"
 )]
@@ -58,6 +58,12 @@ pub enum Command {
         /// Read the token from this file
         #[arg(long, value_name = "FILE")]
         token_file: Option<PathBuf>,
+    },
+    /// Write the manual pages and the completions below a share directory
+    #[command(after_help = "Example:\n  sextant-agent manual /usr/local/share")]
+    Manual {
+        /// The directory, with man, bash-completion, zsh and fish in it
+        share: PathBuf,
     },
     /// Set this host's Docker up
     Docker {

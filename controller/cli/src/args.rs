@@ -2,17 +2,18 @@
 
 use std::{net::Ipv6Addr, path::PathBuf, time::Duration};
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
-use sextant_identity::{ControllerUrl, TlsKeys, TokenId};
+use clap::{Args, Parser, Subcommand};
+use clap_complete::engine::ArgValueCandidates;
+use sextant_identity::TokenId;
 use sextant_proto::{NodeName, PoolName, Prefix, parse_duration};
 
-use crate::export::Format;
+use crate::{export::Format, global::Global, names};
 
 /// Queries and controls a Sextant cluster, through its controllers
 #[derive(Debug, Parser)]
 #[command(
     name = "sextant",
-    version,
+    version = sextant_version::VERSION,
     disable_help_subcommand = true,
     after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 conflict, 5 unavailable, 6 timed out\n\n\
                   Example:\n  sextant --controller http://[::1]:7300 status"
@@ -22,51 +23,6 @@ pub struct CommandLine {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Global {
-    /// The controllers' URLs, tried in turn
-    #[arg(
-        long = "controller",
-        global = true,
-        env = "SEXTANT_CONTROLLER",
-        value_name = "URL[,URL…]",
-        value_delimiter = ',',
-        default_value = "http://[::1]:7300"
-    )]
-    pub(crate) controllers: Vec<ControllerUrl>,
-    /// Allow unencrypted connections to controllers that are not on loopback
-    #[arg(
-        long,
-        global = true,
-        env = "SEXTANT_INSECURE",
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_value = "false",
-        default_missing_value = "true",
-        value_parser = BoolishValueParser::new(),
-        value_name = "BOOL",
-        hide_default_value = true,
-        hide_possible_values = true
-    )]
-    pub(crate) insecure: bool,
-    #[command(flatten)]
-    pub(crate) tls: TlsKeys,
-    /// Format of the output
-    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
-    pub(crate) output: Output,
-}
-
-/// Format of the output.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Output {
-    /// Text for people
-    #[default]
-    Table,
-    /// JSON for programs; keys are stable between versions
-    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -84,7 +40,7 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  sextant bgp --node h1")]
     Bgp {
         /// Only the neighbours of this node
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(names::nodes))]
         node: Option<NodeName>,
     },
     /// Reserve a prefix of a pool for one node, or for none
@@ -95,7 +51,7 @@ pub(crate) enum Command {
         /// The prefix to reserve
         prefix: Prefix,
         /// The node that gets this prefix; default: none
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(names::nodes))]
         node: Option<NodeName>,
         /// The reason, as text
         #[arg(long, value_name = "TEXT", default_value = "")]
@@ -117,6 +73,7 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  sextant plan h1")]
     Plan {
         /// The node
+        #[arg(add = ArgValueCandidates::new(names::nodes))]
         node: NodeName,
     },
     /// Test the path between two nodes or containers, both ways; report fault and fix
@@ -126,8 +83,10 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  sextant trace h1 h2/web")]
     Trace {
         /// A node, a container, or NODE/CONTAINER
+        #[arg(add = ArgValueCandidates::new(names::nodes))]
         from: String,
         /// Another one, on another node
+        #[arg(add = ArgValueCandidates::new(names::nodes))]
         to: String,
     },
     /// List the changes with their time and origin, the newest last
@@ -140,7 +99,7 @@ pub(crate) enum Command {
         #[arg(short, long)]
         follow: bool,
         /// Only the changes of this node
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(names::nodes))]
         node: Option<NodeName>,
         /// Only the last N existing changes; default: all
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -217,6 +176,12 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Write the manual pages and the completions below a share directory
+    #[command(after_help = "Example:\n  sextant manual /usr/local/share")]
+    Manual {
+        /// The directory, with man, bash-completion, zsh and fish in it
+        share: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -244,24 +209,28 @@ pub(crate) enum Pool {
     #[command(after_help = "Example:\n  sextant pool show main")]
     Show {
         /// The pool
+        #[arg(add = ArgValueCandidates::new(names::pools))]
         name: PoolName,
     },
     /// Close a pool to new claims; nodes keep the prefixes that they hold
     #[command(after_help = "Example:\n  sextant pool drain main")]
     Drain {
         /// The pool
+        #[arg(add = ArgValueCandidates::new(names::pools))]
         name: PoolName,
     },
     /// Open a pool again
     #[command(after_help = "Example:\n  sextant pool undrain main")]
     Undrain {
         /// The pool
+        #[arg(add = ArgValueCandidates::new(names::pools))]
         name: PoolName,
     },
     /// Grow a pool to a shorter prefix that contains the present one
     #[command(after_help = "Example:\n  sextant pool grow main 2001:db8:8000::/36")]
     Grow {
         /// The pool
+        #[arg(add = ArgValueCandidates::new(names::pools))]
         name: PoolName,
         /// The new prefix
         prefix: Prefix,
@@ -270,6 +239,7 @@ pub(crate) enum Pool {
     #[command(after_help = "Example:\n  sextant pool remove main")]
     Remove {
         /// The pool
+        #[arg(add = ArgValueCandidates::new(names::pools))]
         name: PoolName,
     },
 }
@@ -283,6 +253,7 @@ pub(crate) enum Node {
     #[command(after_help = "Example:\n  sextant node show h1 --containers")]
     Show {
         /// The node
+        #[arg(add = ArgValueCandidates::new(names::nodes))]
         name: NodeName,
         /// Ask its agent for the running containers, too; with -o json, print only these and the addresses that its host answers neighbour solicitations for
         #[arg(long)]
@@ -292,6 +263,7 @@ pub(crate) enum Node {
     #[command(after_help = "Example:\n  sextant node drain h1 --timeout 1m")]
     Drain {
         /// The node
+        #[arg(add = ArgValueCandidates::new(names::nodes))]
         name: NodeName,
         /// Maximum time to wait for its peers, e.g. 30s
         #[arg(long, value_name = "D", value_parser = parse_duration, default_value = "30s")]
@@ -304,6 +276,7 @@ pub(crate) enum Node {
     #[command(after_help = "Example:\n  sextant node undrain h1")]
     Undrain {
         /// The node
+        #[arg(add = ArgValueCandidates::new(names::nodes))]
         name: NodeName,
         /// Maximum time to wait until it is ready, e.g. 30s
         #[arg(long, value_name = "D", value_parser = parse_duration, default_value = "30s")]
@@ -320,12 +293,13 @@ pub(crate) enum Node {
     #[command(after_help = "Example:\n  sextant node reassign h2 --prefix 2001:db8:8000:7::/64")]
     Reassign {
         /// The node
+        #[arg(add = ArgValueCandidates::new(names::nodes))]
         name: NodeName,
         /// The next prefix: free, or reserved for the node; default: the reserved one, else a free one
         #[arg(long, value_name = "PREFIX")]
         prefix: Option<Prefix>,
         /// The pool; required for a node with prefixes of several pools, unless --prefix tells
-        #[arg(long, value_name = "POOL")]
+        #[arg(long, value_name = "POOL", add = ArgValueCandidates::new(names::pools))]
         pool: Option<PoolName>,
         /// Maximum time to wait for its peers, and then until it is ready, e.g. 30s
         #[arg(long, value_name = "D", value_parser = parse_duration, default_value = "30s")]
@@ -338,6 +312,7 @@ pub(crate) enum Node {
     #[command(after_help = "Example:\n  sextant node revoke h2")]
     Revoke {
         /// The node
+        #[arg(add = ArgValueCandidates::new(names::nodes))]
         name: NodeName,
         /// Permit the node again
         #[arg(long)]
@@ -351,10 +326,10 @@ pub(crate) enum Node {
     #[command(after_help = "Example:\n  sextant node forget --confirm 3 h1 h2 h3")]
     Forget {
         /// The nodes
-        #[arg(required = true, value_name = "NAME")]
+        #[arg(required = true, value_name = "NAME", add = ArgValueCandidates::new(names::nodes))]
         names: Vec<NodeName>,
         /// Only the claim in this pool ends; the node keeps its others
-        #[arg(long, value_name = "POOL")]
+        #[arg(long, value_name = "POOL", add = ArgValueCandidates::new(names::pools))]
         pool: Option<PoolName>,
         /// The number of named nodes; required to exceed the limit
         #[arg(long, value_name = "N")]
@@ -383,7 +358,7 @@ pub(crate) enum Token {
         #[arg(long, value_name = "D", value_parser = parse_duration, default_value = "15m")]
         ttl: Duration,
         /// The pool that the hosts claim from, unless their settings name others
-        #[arg(long, value_name = "POOL")]
+        #[arg(long, value_name = "POOL", add = ArgValueCandidates::new(names::pools))]
         pool: Option<PoolName>,
         /// Length of their host prefixes, unless their settings set it
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=126))]
@@ -435,7 +410,7 @@ pub(crate) enum Route {
     #[command(after_help = "Example:\n  sextant route list --node h1")]
     List {
         /// Only the routes of this node
-        #[arg(long, value_name = "NAME")]
+        #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(names::nodes))]
         node: Option<NodeName>,
     },
     /// Write the routes that a router without an agent needs, as its own configuration

@@ -11,10 +11,13 @@
 mod answer;
 mod args;
 mod command;
+mod complete;
 mod export;
 mod failure;
+mod global;
 mod json;
 mod link;
+mod names;
 mod progress;
 mod show;
 mod text;
@@ -26,6 +29,7 @@ use sextant_proto::{convert::MessageError, v1};
 use sextant_streams::write_stderr;
 
 pub use args::CommandLine;
+pub use complete::complete;
 
 /// Executes the command line. Errors go to standard error, one line each.
 pub async fn run(command_line: CommandLine) -> ExitCode {

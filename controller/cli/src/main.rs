@@ -5,9 +5,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use sextant_cli::{CommandLine, run};
+use sextant_cli::{CommandLine, complete, run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
+    complete();
     run(CommandLine::parse()).await
 }

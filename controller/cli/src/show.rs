@@ -6,7 +6,7 @@ use serde_json::Value;
 use sextant_proto::unix_ms;
 use sextant_streams::{stdout_has_reader, write_stderr, write_stdout};
 
-use crate::{args::Output, failure::Failure, text};
+use crate::{failure::Failure, global::Output, text};
 
 /// How often a command without an end of its own checks that someone reads its output.
 const READER_CHECK: Duration = Duration::from_millis(200);

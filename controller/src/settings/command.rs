@@ -16,6 +16,12 @@ pub const PERSON_DAYS: u32 = 90;
 /// The controller's other commands.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
+    /// Write the manual pages and the completions below a share directory
+    #[command(after_help = "Example:\n  sextant-controller manual /usr/local/share")]
+    Manual {
+        /// The directory, with man, bash-completion, zsh and fish in it
+        share: PathBuf,
+    },
     /// Make the certificates of the cluster's own authority
     Pki {
         /// The command

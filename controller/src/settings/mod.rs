@@ -42,7 +42,7 @@ const DEFAULT_STORE: &str = "embedded:/var/lib/sextant/controller.redb";
 #[derive(Debug, Parser)]
 #[command(
     name = "sextant-controller",
-    version,
+    version = sextant_version::VERSION,
     args_override_self = true,
     after_help = "Example:\n  sextant-controller --store embedded:/var/lib/sextant/controller.redb --listen '[::1]:7300'"
 )]

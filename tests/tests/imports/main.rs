@@ -51,6 +51,7 @@ const AGENT: &[&str] = &[
     "inquiry",
     "prepare",
     "run",
+    "command",
     "main",
 ];
 
@@ -96,12 +97,13 @@ const CONTROLLER: &[&str] = &[
     "metrics",
     "pki",
     "run",
+    "command",
     "main",
 ];
 
 const CLI: &[&str] = &[
-    "failure", "answer", "link", "export", "args", "troubles", "json", "text", "show", "progress", "command",
-    "main",
+    "failure", "answer", "link", "export", "global", "names", "args", "troubles", "json", "text", "show",
+    "progress", "complete", "command", "main",
 ];
 
 /// Each import of a package that runs upwards, and each module that has no place.

@@ -15,8 +15,8 @@ use sextant_proto::{
 
 use crate::{
     answer::{Cluster, Unregistered},
-    args::Output,
     failure::Failure,
+    global::Output,
     json,
     link::Link,
     progress::Progress,

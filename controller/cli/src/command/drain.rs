@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::{
     answer::{Node, Waited},
-    args::Output,
     failure::Failure,
+    global::Output,
     json,
     link::Link,
     progress::Progress,

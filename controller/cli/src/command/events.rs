@@ -8,8 +8,8 @@ use sextant_streams::write_stderr;
 
 use crate::{
     answer::Event,
-    args::Output,
     failure::Failure,
+    global::Output,
     json,
     link::{EventFilter, Link},
     show, text,

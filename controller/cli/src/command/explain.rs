@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::{
     answer::{Explained, Place},
-    args::Output,
     failure::Failure,
+    global::Output,
     json,
     link::Link,
     show::{self, Show},

@@ -5,9 +5,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::{
-    args::Output,
     export::{self, Changes, Format, Routes, Wanted},
     failure::Failure,
+    global::Output,
     json,
     link::Link,
     show::{self, Show},

@@ -16,16 +16,16 @@ mod trace;
 mod wait;
 mod whoami;
 
-use clap::CommandFactory;
 use serde_json::Value;
-use sextant_identity::{Credentials, TlsKeys};
 use sextant_proto::{BgpNeighbour, Containers, NodeName, Pool, PoolName, Prefix, Revision, ndp::NdpProxy};
 
 use crate::{
     answer::{Cluster, Node, PoolUse, Route},
-    args::{self, Command, CommandLine, Output},
+    args::{self, Command, CommandLine},
+    complete,
     export::Wanted,
     failure::Failure,
+    global::Output,
     json,
     link::{EventFilter, Link},
     show::{self, Show},
@@ -38,7 +38,7 @@ use drain::Order;
 pub(crate) async fn run(command_line: CommandLine) -> Result<(), Failure> {
     let CommandLine { global, command } = command_line;
     let output = global.output;
-    let mut link = Link::new(global.controllers, credentials(global.tls)?, global.insecure)?;
+    let mut link = global.link()?;
     match command {
         Command::Pool(command) => pool(&mut link, output, command).await,
         Command::Node(command) => node(&mut link, output, command).await,
@@ -82,15 +82,9 @@ pub(crate) async fn run(command_line: CommandLine) -> Result<(), Failure> {
         Command::Token(command) => token::token(&mut link, output, command).await,
         Command::Revoke(command) => revoke::revoke(&mut link, output, command).await,
         Command::Whoami => whoami::whoami(&mut link, output).await,
-        Command::Completions { shell } => completions(shell),
+        Command::Completions { shell } => complete::script(shell),
+        Command::Manual { share } => complete::manual(&share),
     }
-}
-
-/// The credentials for TLS; none for plain text.
-fn credentials(keys: TlsKeys) -> Result<Option<Credentials>, Failure> {
-    let paths = keys.paths().map_err(|error| Failure::Usage(error.to_string()))?;
-    let open = |paths| Credentials::open(paths, None).map_err(|error| Failure::Usage(error.to_string()));
-    paths.map(open).transpose()
 }
 
 /// Fails if the queried controller has a problem with its store.
@@ -98,12 +92,6 @@ fn status(cluster: &Cluster, output: Output) -> Result<(), Failure> {
     show::print(output, cluster)?;
     let problems = cluster.asked().map(|asked| &asked.problems[..]).unwrap_or_default();
     problems.first().map_or(Ok(()), |problem| Err(Failure::Unavailable(problem.to_string())))
-}
-
-fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut CommandLine::command(), "sextant", &mut script);
-    show::write(&script)
 }
 
 async fn pool(link: &mut Link, output: Output, command: args::Pool) -> Result<(), Failure> {

@@ -5,8 +5,8 @@ use sextant_proto::NodeName;
 
 use crate::{
     answer::Plan,
-    args::Output,
     failure::Failure,
+    global::Output,
     json,
     link::Link,
     show::{self, Show},

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use crate::{
     answer::Move,
-    args::Output,
     failure::Failure,
+    global::Output,
     json,
     link::Link,
     progress::Progress,

@@ -5,8 +5,8 @@ use sextant_proto::{Prefix, Revision};
 
 use crate::{
     answer::Reservation,
-    args::Output,
     failure::Failure,
+    global::Output,
     json,
     link::Link,
     show::{self, Show},

@@ -4,8 +4,9 @@ use serde_json::Value;
 use sextant_proto::{NodeName, Revision, v1};
 
 use crate::{
-    args::{Output, Revoke, RevokedName},
+    args::{Revoke, RevokedName},
     failure::Failure,
+    global::Output,
     json,
     link::Link,
     show::{self, Show},

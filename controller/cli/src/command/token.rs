@@ -5,8 +5,9 @@ use sextant_identity::TokenId;
 use sextant_proto::{Revision, v1};
 
 use crate::{
-    args::{Output, Token},
+    args::Token,
     failure::Failure,
+    global::Output,
     json,
     link::Link,
     show::{self, Show},

@@ -5,8 +5,8 @@ use sextant_proto::{quoted, trace::Verdict};
 
 use crate::{
     answer::Trace,
-    args::Output,
     failure::Failure,
+    global::Output,
     json,
     link::Link,
     show::{self, Show},

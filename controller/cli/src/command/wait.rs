@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use crate::{
     answer::Waited,
-    args::Output,
     failure::Failure,
+    global::Output,
     json,
     link::{Link, Waiting},
     progress::Progress,

@@ -4,8 +4,8 @@ use serde_json::Value;
 use sextant_proto::v1;
 
 use crate::{
-    args::Output,
     failure::Failure,
+    global::Output,
     json,
     link::Link,
     show::{self, Show},
