@@ -63,7 +63,7 @@ pub(super) struct Keys {
     #[arg(long, env = "SEXTANT_BACKUP_KEEP", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) backup_keep: Option<usize>,
-    /// Directory of automatic backups; default: beside an embedded store, e.g. /var/lib/sextant/controller.redb.backups
+    /// Directory of automatic backups; default: beside an embedded store, e.g. /var/lib/sextant/controller/controller.redb.backups
     #[arg(long, env = "SEXTANT_BACKUP_DIR", value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) backup_dir: Option<PathBuf>,
@@ -99,11 +99,11 @@ pub(super) struct Keys {
     #[arg(long, env = "SEXTANT_CERTIFICATE_LIFETIME", value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) certificate_lifetime: Option<f64>,
-    /// Key that signs receipts of claims, without --pki; made if it is missing. Controllers with copies of it trust each other's receipts. Default: beside an embedded store, e.g. /var/lib/sextant/controller.redb.receipts.key
+    /// Key that signs receipts of claims, without --pki; made if it is missing. Controllers with copies of it trust each other's receipts. Default: beside an embedded store, e.g. /var/lib/sextant/controller/controller.redb.receipts.key
     #[arg(long, env = "SEXTANT_RECEIPT_KEY", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) receipt_key: Option<PathBuf>,
-    /// File with a copy of the revocations, which a store that replaces a lost one gets. Default: beside an embedded store, e.g. /var/lib/sextant/controller.redb.denials
+    /// File with a copy of the revocations, which a store that replaces a lost one gets. Default: beside an embedded store, e.g. /var/lib/sextant/controller/controller.redb.denials
     #[arg(long, env = "SEXTANT_DENIALS_FILE", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) denials_file: Option<PathBuf>,

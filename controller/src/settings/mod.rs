@@ -36,7 +36,7 @@ pub use tls::Tls;
 /// The default path of the settings.
 const DEFAULT_CONFIG: &str = "/etc/sextant/controller.toml";
 /// The default path of the store.
-const DEFAULT_STORE: &str = "embedded:/var/lib/sextant/controller.redb";
+const DEFAULT_STORE: &str = "embedded:/var/lib/sextant/controller/controller.redb";
 
 /// Assigns IPv6 prefixes to hosts, and informs their agents.
 #[derive(Debug, Parser)]
@@ -44,7 +44,7 @@ const DEFAULT_STORE: &str = "embedded:/var/lib/sextant/controller.redb";
     name = "sextant-controller",
     version = sextant_version::VERSION,
     args_override_self = true,
-    after_help = "Example:\n  sextant-controller --store embedded:/var/lib/sextant/controller.redb --listen '[::1]:7300'"
+    after_help = "Example:\n  sextant-controller --store embedded:/var/lib/sextant/controller/controller.redb --listen '[::1]:7300'"
 )]
 pub struct CommandLine {
     /// Config file (TOML); its keys are the long flags' names
@@ -264,7 +264,7 @@ fn schedule(
         value(
             "--backup-every",
             &text,
-            &"needs --backup-dir where the store is etcd, e.g. /var/lib/sextant/backups",
+            &"needs --backup-dir where the store is etcd, e.g. /var/lib/sextant/controller/backups",
         )
     })?;
     Ok(Some(Schedule { every, keep, directory: directory.to_owned() }))
@@ -414,7 +414,7 @@ mod tests {
     fn automatic_backups_are_off_unless_asked_for_and_have_a_directory() {
         let none = settings(&[]).unwrap();
         assert_eq!(none.backups, None);
-        let beside = PathBuf::from("/var/lib/sextant/controller.redb.backups");
+        let beside = PathBuf::from("/var/lib/sextant/controller/controller.redb.backups");
         assert_eq!(none.backup_dir.as_ref(), Some(&beside), "those of an earlier start are found");
         let hourly = settings(&["--backup-every", "1h"]).unwrap().backups;
         assert_eq!(hourly, Some(Schedule { every: Duration::from_secs(3600), keep: 7, directory: beside }));

@@ -13,7 +13,7 @@ use crate::{
 
 const UNIT: &str = "sextant-controller";
 const CONFIG: &str = "listen = \"[2001:db8::c:1]:7300\"\ninsecure = true\n";
-const STORE: &str = "/var/lib/sextant/controller.redb";
+const STORE: &str = "/var/lib/sextant/controller/controller.redb";
 
 /// The claims, which no restart may change.
 fn claims(lab: &Lab) -> Vec<String> {

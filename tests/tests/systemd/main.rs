@@ -14,6 +14,7 @@ mod ipam;
 mod later;
 mod machine;
 mod managers;
+mod owners;
 mod pools;
 mod prepare;
 mod privileges;

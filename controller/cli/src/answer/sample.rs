@@ -23,7 +23,7 @@ pub(crate) fn healthy() -> Cluster {
     let pool = Pool::new("main".parse().unwrap(), "2001:db8:1::/48".parse().unwrap(), 64, 80);
     Cluster {
         name: "default".into(),
-        store: "embedded:/var/lib/sextant/controller.redb".into(),
+        store: "embedded:/var/lib/sextant/controller/controller.redb".into(),
         incarnation,
         stale: false,
         revision: Revision(42),
@@ -63,7 +63,7 @@ pub(crate) fn healthy() -> Cluster {
 /// Automatic backups that work.
 pub(crate) fn backups() -> Backups {
     Backups {
-        directory: "/var/lib/sextant/backups".into(),
+        directory: "/var/lib/sextant/controller/backups".into(),
         every: Duration::from_secs(3600),
         last_unix_ms: 1_796_000_000_123,
         failing: String::new(),

@@ -157,7 +157,7 @@ fn a_status_is() {
     let expected = json!({
         "well": false,
         "cluster": "default",
-        "store": "embedded:/var/lib/sextant/controller.redb",
+        "store": "embedded:/var/lib/sextant/controller/controller.redb",
         "incarnation": "000000000000000000000000000000ff",
         "revision": 42,
         "stale": false,
@@ -177,7 +177,7 @@ fn a_status_is() {
         "nodes": [node(&cluster.nodes[0], &cluster), node(&cluster.nodes[1], &cluster)],
         "routers": [],
         "backups": {
-            "directory": "/var/lib/sextant/backups",
+            "directory": "/var/lib/sextant/controller/backups",
             "every_ms": 3_600_000,
             "last_unix_ms": 1_796_000_000_123_u64,
             "failing": null,

@@ -152,7 +152,7 @@ mod tests {
             "All is well: 3 nodes.\n\
              \n\
              cluster      default\n\
-             store        embedded:/var/lib/sextant/controller.redb\n\
+             store        embedded:/var/lib/sextant/controller/controller.redb\n\
              incarnation  000000000000000000000000000000ff\n\
              revision     42\n\
              controllers  c1 at [::1]:7300, version 0.1.0\n\
@@ -188,7 +188,7 @@ mod tests {
         backups.last_unix_ms = sample::NOW - 300_000;
         cluster.backups = Some(backups.clone());
         let text = status(&cluster, sample::NOW);
-        let line = "\nbackups      every 1h to /var/lib/sextant/backups, last 5m ago\n";
+        let line = "\nbackups      every 1h to /var/lib/sextant/controller/backups, last 5m ago\n";
         assert!(text.starts_with("All is well: ") && text.ends_with(line), "{text}");
         backups.failing = "backup directory \"/b\": it cannot be read: gone".into();
         cluster.backups = Some(backups);
@@ -272,7 +272,7 @@ mod tests {
              \n\
              Last known state:\n\
              cluster      default\n\
-             store        embedded:/var/lib/sextant/controller.redb\n             \
+             store        embedded:/var/lib/sextant/controller/controller.redb\n             \
              recovery window open: routes to nodes that have not registered yet are kept until it closes\n\
              incarnation  000000000000000000000000000000ff\n\
              revision     42\n\

@@ -194,9 +194,12 @@ pub fn create(path: &Path, fill: impl FnOnce(File) -> Result<(), OpenError>) -> 
     File::open(parent(path)).and_then(|directory| directory.sync_all()).map_err(io)
 }
 
-/// Creates the directory of `path`, accessible to its owner only.
+/// Creates the directory of `path`, accessible to its owner only. Directories above it may have others' in them, the agent's
+/// for one, and are made as any others.
 pub fn make_directory(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(parent(path))
+    let directory = parent(path);
+    fs::create_dir_all(parent(directory))?;
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
 fn parent(path: &Path) -> &Path {
