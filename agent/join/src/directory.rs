@@ -143,6 +143,8 @@ impl Directory {
 
     /// Makes the directory, for the owner of the state directory: `join` may run as another user than the agent.
     fn make(&self) -> io::Result<()> {
+        // Directories above it are for others too: the controller's state directory may be beside the agent's.
+        fs::create_dir_all(self.0.parent().unwrap_or(Path::new("/")))?;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
         self.0.parent().map_or(Ok(()), |state_dir| give_to_owner_of(state_dir, &self.0))
     }
