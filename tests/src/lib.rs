@@ -47,6 +47,7 @@ pub mod stub_nodes;
 pub use lab::{
     authority::{Joined, OwnAuthority, tls_url},
     binary::{Build, bin},
+    booted::Booted,
     cgroup::in_own as in_own_cgroup,
     counters::Counters,
     daemons::{Agent, AgentOptions, CliOutput, Controller, ControllerOptions, StoreKind},

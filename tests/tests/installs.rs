@@ -15,6 +15,8 @@ use std::{
 use tempfile::TempDir;
 
 const BUILD: &[&str] = &["gcc", "libc6-dev", "protobuf-compiler", "libprotobuf-dev"];
+const PACKAGE: &[&str] = &["debhelper", "dpkg-dev"];
+const LINT: &[&str] = &["lintian"];
 const LAB: &[&str] = &["iproute2", "iputils-ping", "procps", "util-linux", "kmod", "nftables"];
 const ETCD: &[&str] = &["etcd-server", "etcd-client"];
 const ROUTERS: &[&str] = &["bird2", "frr", "gobgpd", "exabgp", "radvd"];
@@ -102,10 +104,11 @@ fn each_script_installs_the_packages_that_it_needs() {
     installs("deploy/demo --store=etcd", &[BUILD, LAB, ETCD]);
     installs("deploy/demo --docker --hosts 4", &[BUILD, LAB, DOCKER]);
     let all = [
-        BUILD, LAB, ETCD, ROUTERS, SYSTEMD, MANAGERS, CLOCK, DOCKER, CONTAINERS, COMPOSE, NDP, ROOTS,
-        MACHINES,
+        BUILD, PACKAGE, LINT, LAB, ETCD, ROUTERS, SYSTEMD, MANAGERS, CLOCK, DOCKER, CONTAINERS, COMPOSE, NDP,
+        ROOTS, MACHINES,
     ];
     installs("tests/run", &all);
+    installs("deploy/package", &[BUILD, PACKAGE]);
     installs("tests/soak", &[BUILD, LAB, ETCD]);
     installs("tests/bench", &[BUILD, LAB, ETCD, ROUTERS, DOCKER, NDP]);
     installs("tests/bench ndp", &[BUILD, LAB, NDP]);

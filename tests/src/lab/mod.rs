@@ -7,6 +7,7 @@
 
 pub mod authority;
 pub mod binary;
+pub mod booted;
 pub mod cgroup;
 pub mod clock;
 pub mod counters;

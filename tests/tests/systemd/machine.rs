@@ -5,11 +5,11 @@
 
 use std::{
     fs,
+    ops::Deref,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, ensure};
-use sextant_tests::{Lab, MILLISECONDS, Namespace, Process, SECONDS, bin, in_own_cgroup, poll};
+use sextant_tests::{Booted, Lab, MILLISECONDS, Namespace, SECONDS, bin, in_own_cgroup, poll};
 
 /// The variable that names a root directory with another release of Debian.
 pub const ROOT: &str = "SEXTANT_MACHINE_ROOT";
@@ -27,9 +27,16 @@ const MORE: [&str; 2] = ["sextant-docker-setup.path", "sextant-docker-setup.serv
 
 /// A booted machine.
 pub struct Machine {
-    namespace: Namespace,
-    nspawn: Process,
+    booted: Booted,
     dir: PathBuf,
+}
+
+impl Deref for Machine {
+    type Target = Booted;
+
+    fn deref(&self) -> &Booted {
+        &self.booted
+    }
 }
 
 impl Machine {
@@ -62,30 +69,7 @@ impl Machine {
                 &[("SYSTEMD_NSPAWN_API_VFS_WRITABLE".to_owned(), "network".to_owned())],
             )
             .unwrap();
-        let machine = Self { namespace: namespace.clone(), nspawn, dir };
-        poll("systemd has booted", 20 * SECONDS, || match machine.nspawn.ended()? {
-            Some(status) => panic!("systemd-nspawn: {status}: {}", machine.nspawn.log()),
-            None => machine.run(&["systemctl", "is-active", "lab.target"]),
-        });
-        machine
-    }
-
-    /// Runs a command in the machine; its standard output, without white space around it.
-    pub fn run(&self, args: &[&str]) -> anyhow::Result<String> {
-        let pid = self.init()?.to_string();
-        let inside = [&["nsenter", "--target", &pid, "--all", "--"], args].concat();
-        Ok(self.namespace.check(&inside)?.trim().to_owned())
-    }
-
-    /// `systemctl` with these arguments, which must succeed.
-    pub fn systemctl(&self, args: &[&str]) -> String {
-        let done = self.run(&[&["systemctl"], args].concat());
-        done.unwrap_or_else(|error| panic!("{error:#}: {}", self.shell("journalctl --no-pager --lines=40 --output=cat")))
-    }
-
-    /// A property of a unit.
-    pub fn property(&self, unit: &str, name: &str) -> String {
-        self.systemctl(&["show", "--value", "--property", name, unit])
+        Self { booted: Booted::wait(namespace, nspawn), dir }
     }
 
     /// Waits until the unit is active with another main process than `before`, which has taken `restarts` restarts.
@@ -97,22 +81,11 @@ impl Machine {
         });
     }
 
-    /// Writes a file in the machine, with this mode.
-    pub fn write(&self, path: &str, mode: &str, text: &str) {
-        let write = "mkdir -p \"${1%/*}\" && printf %s \"$3\" >\"$1\" && chmod \"$2\" \"$1\"";
-        self.run(&["sh", "-c", write, "sh", path, mode, text]).unwrap();
-    }
-
     /// Lets programs in the machine write beside the lab's files of the agent, as they may on a real one.
     pub fn etc_is_writable(&self) {
         let line = "for dir in /etc/sextant /etc/systemd/system/sextant-agent.service.d; do rm -rf /root/copy && cp -a $dir /root/copy \
                     && mount -t tmpfs tmpfs $dir && cp -a /root/copy/. $dir; done";
         self.run(&["sh", "-c", line]).unwrap();
-    }
-
-    /// Runs a line of a shell in the machine, whether it succeeds or not; its output.
-    pub fn shell(&self, line: &str) -> String {
-        self.run(&["sh", "-c", &format!("{{ {line}; }} 2>&1 || true")]).unwrap()
     }
 
     /// Sends the unit's main process a signal, and waits until systemd has started another; `restarts` is how many it has
@@ -135,39 +108,6 @@ impl Machine {
     pub fn running_inode(&self, unit: &str) -> String {
         let exe = format!("/proc/{}/exe", self.property(unit, "MainPID"));
         self.run(&["stat", "--dereference", "--format=%i", &exe]).unwrap()
-    }
-
-    /// Lines of `/proc/PID/status` of the unit's main process, by name.
-    pub fn process_status(&self, unit: &str, field: &str) -> String {
-        let status = self.run(&["cat", &format!("/proc/{}/status", self.property(unit, "MainPID"))]).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(&format!("{field}:")));
-        line.unwrap_or_else(|| panic!("no {field} in {status}")).trim().to_owned()
-    }
-
-    /// What systemd and the daemons have logged of a unit.
-    pub fn journal(&self, unit: &str) -> String {
-        self.run(&["journalctl", "--no-pager", "--output=cat", "--unit", unit]).unwrap()
-    }
-
-    /// The machine's PID 1, as this machine counts.
-    fn init(&self) -> anyhow::Result<u32> {
-        let pid = self.nspawn.pid();
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-        let child = children.split_whitespace().next_back().context("systemd-nspawn has no child yet")?;
-        let name = fs::read_to_string(format!("/proc/{child}/comm"))?;
-        ensure!(name.trim() == "systemd", "systemd-nspawn's child is still {name}");
-        Ok(child.parse()?)
-    }
-}
-
-impl Drop for Machine {
-    /// The journal is in the machine's memory, and goes with it.
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let journal = self.run(&["journalctl", "--no-pager", "--lines=400", "--unit=sextant-*"]);
-            let journal = journal.unwrap_or_else(|error| format!("{error:#}"));
-            eprintln!("---- the end of the journal of {} ----\n{journal}", self.namespace.name());
-        }
     }
 }
 
