@@ -1,6 +1,9 @@
 //! The edge to the engine: requests and events of the Engine API, over the engine's socket.
 
 mod answers;
+#[cfg(test)]
+mod tests;
+mod transport;
 
 use std::{
     collections::HashMap,
@@ -11,15 +14,18 @@ use std::{
 };
 
 use bollard::{
-    API_DEFAULT_VERSION, Docker,
+    API_DEFAULT_VERSION, BollardRequest, Docker,
     models::{Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest},
     query_parameters::{EventsOptions, ListContainersOptions},
 };
 use futures::{Stream, StreamExt};
 use sextant_proto::{Prefix, unix_ms};
 
-use self::answers::{
-    address, at_host, container, endpoint, endpoint_settings, event, network, published_at, running,
+use self::{
+    answers::{
+        address, at_host, container, endpoint, endpoint_settings, event, network, published_at, running,
+    },
+    transport::Allowance,
 };
 use crate::{
     firewall::policy::Port,
@@ -29,6 +35,8 @@ use crate::{
     wanted::{MADE_BY, Wanted},
 };
 
+/// The host of the requests' URLs, which say nothing over a socket.
+const HOST: &str = "http://docker";
 /// How long the engine may take to answer. It answers at once, but while it starts.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The status for something that is not there any more.
@@ -55,6 +63,8 @@ pub enum EngineError {
 #[derive(Debug, Clone)]
 pub struct Engine {
     docker: Docker,
+    /// What may be read of the stream of events until the next event.
+    of_events: Allowance,
 }
 
 impl Engine {
@@ -64,9 +74,16 @@ impl Engine {
     /// If nothing listens there, or this process may not use it.
     pub async fn connect(socket: &Path) -> Result<Self, EngineError> {
         reach(socket).await?;
-        let path = socket.to_string_lossy();
-        let docker = Docker::connect_with_unix(&path, TIMEOUT.as_secs(), API_DEFAULT_VERSION);
-        Ok(Self { docker: docker.map_err(of)? })
+        let of_events = Allowance::new(transport::EVENT);
+        let (socket, events) = (socket.to_owned(), of_events.clone());
+        let send = move |request: BollardRequest| {
+            let of_events = request.uri().path().ends_with("/events");
+            let allowance = if of_events { events.clone() } else { Allowance::new(transport::ANSWER) };
+            transport::send(socket.clone(), allowance, request)
+        };
+        let docker =
+            Docker::connect_with_custom_transport(send, Some(HOST), TIMEOUT.as_secs(), API_DEFAULT_VERSION);
+        Ok(Self { docker: docker.map_err(of)?, of_events })
     }
 
     /// Its version, like `20.10.24+dfsg1`.
@@ -226,9 +243,11 @@ impl Engine {
             ("event".to_owned(), all(&EVENTS)),
         ]);
         let options = EventsOptions { since, filters: Some(filters), ..Default::default() };
-        let events = self.docker.events(Some(options));
+        self.of_events.renew();
+        let (events, allowance) = (self.docker.events(Some(options)), self.of_events.clone());
         Box::pin(
             events
+                .inspect(move |_| allowance.renew())
                 .take_while(|event| std::future::ready(event.is_ok()))
                 .filter_map(async |it| event(&it.ok()?)),
         )
@@ -288,8 +307,13 @@ fn of(error: bollard::errors::Error) -> EngineError {
             EngineError::Refused(NOT_THERE.to_owned())
         }
         bollard::errors::Error::DockerResponseServerError { message, .. } => EngineError::Refused(message),
-        other => EngineError::Away(other.to_string()),
+        other => EngineError::Away(innermost(&other)),
     }
+}
+
+/// The reason of an error that is passed on by others.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    error.source().map_or_else(|| error.to_string(), innermost)
 }
 
 /// The text for something that is not there any more.
