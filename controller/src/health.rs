@@ -69,6 +69,11 @@ impl Health {
         Self { registry, keys, index, sessions, noted: Arc::default() }
     }
 
+    /// Whether the lease is kept in the store, which takes changes: what is known without asking the store.
+    pub fn store_is_ready(&self) -> bool {
+        self.registry.refusal().is_none() && self.sessions.readiness().borrow().is_ok()
+    }
+
     /// Checks. `patience` is the timeout of the store.
     pub async fn check(&self, patience: Duration) -> State {
         let store = match self.ask(patience).await {

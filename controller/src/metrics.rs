@@ -106,6 +106,11 @@ impl Collector for FromServices {
                 number(backups.last_unix_ms.unwrap_or_default() / 1000),
             ),
             (
+                "store_ready",
+                "Whether this controller keeps its lease in the store, and the store takes changes",
+                usize::from(self.0.health.store_is_ready()),
+            ),
+            (
                 "backup_failing",
                 "Whether the last automatic backup failed",
                 usize::from(backups.failing.is_some()),

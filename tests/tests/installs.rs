@@ -27,6 +27,7 @@ const CONTAINERS: &[&str] = &["lxc", "busybox-static"];
 const DOCKER: &[&str] = &["docker.io", "iptables", "busybox-static"];
 const COMPOSE: &[&str] = &["docker-compose"];
 const NDP: &[&str] = &["ndppd"];
+const PROMETHEUS: &[&str] = &["prometheus"];
 const ROOTS: &[&str] = &["debootstrap"];
 const MACHINES: &[&str] = &["qemu-system-x86", "busybox-static"];
 
@@ -105,7 +106,7 @@ fn each_script_installs_the_packages_that_it_needs() {
     installs("deploy/demo --docker --hosts 4", &[BUILD, LAB, DOCKER]);
     let all = [
         BUILD, PACKAGE, LINT, LAB, ETCD, ROUTERS, SYSTEMD, MANAGERS, CLOCK, DOCKER, CONTAINERS, COMPOSE, NDP,
-        ROOTS, MACHINES,
+        PROMETHEUS, ROOTS, MACHINES,
     ];
     installs("tests/run", &all);
     installs("deploy/package", &[BUILD, PACKAGE]);
