@@ -68,7 +68,7 @@ fn nothing_fires_while_all_is_upgraded_host_by_host() {
 
 #[test]
 fn what_is_wrong_fires_and_ends() {
-    let mut watched = Watched::start("alerts");
+    let watched = Watched::start("alerts");
     let (prefix, store) = (watched.cluster.prefix("h2"), watched.cluster.lab.dir().join("controller-1"));
     watched.expect(&[]);
 

@@ -79,12 +79,15 @@ fn each_alert_fires_after_its_time_and_not_before() {
 #[test]
 fn no_alert_fires_for_values_that_are_right() {
     for (alert, series, _, _, minutes) in ALERTS {
-        let right = if series.contains("end_timestamp") { "90000000" } else { "0" };
-        let right = ["up{", "connected", "ready"]
-            .iter()
-            .any(|name| series.contains(name))
-            .then_some("1")
-            .unwrap_or(right);
+        let is_one = ["up{", "connected", "ready"].iter().any(|name| series.contains(name));
+        let is_end = series.contains("end_timestamp");
+        let right = if is_one {
+            "1"
+        } else if is_end {
+            "90000000"
+        } else {
+            "0"
+        };
         assert!(!promtool(series, right, alert, *minutes).0, "{alert}");
     }
 }

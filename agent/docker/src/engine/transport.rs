@@ -13,7 +13,12 @@ use std::{
 };
 
 use bollard::{BollardRequest, errors::Error};
-use hyper::{Response, body::Incoming, client::conn::http1};
+use hyper::{
+    Response, Uri,
+    body::Incoming,
+    client::conn::http1,
+    header::{HOST, HeaderValue},
+};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -88,10 +93,14 @@ impl AsyncWrite for Bounded {
 pub async fn send(
     socket: PathBuf,
     allowance: Allowance,
-    request: BollardRequest,
+    mut request: BollardRequest,
 ) -> Result<Response<Incoming>, Error> {
     let stream = UnixStream::connect(socket).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(Bounded { stream, allowance })).await?;
+    // The path alone, and the header that HTTP/1.1 demands (RFC 9112, 3.2).
+    let path = request.uri().path_and_query().map_or_else(Uri::default, |path| Uri::from(path.clone()));
+    *request.uri_mut() = path;
+    request.headers_mut().insert(HOST, HeaderValue::from_static("docker"));
     // It ends with the answer, or when that is dropped.
     tokio::spawn(connection);
     Ok(sender.send_request(request).await?)
