@@ -6,6 +6,7 @@ mod answers;
 mod conformance;
 mod disturbed;
 mod doctor;
+mod drained;
 mod lasting;
 mod many;
 mod uplinks;
