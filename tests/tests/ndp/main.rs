@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
 mod answers;
+mod changes;
 mod conformance;
 mod disturbed;
 mod doctor;
