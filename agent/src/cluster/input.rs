@@ -20,6 +20,12 @@ pub struct Input {
 }
 
 impl Input {
+    /// The claims that the link is answered for. A drain ends the answers together with the routes: for neighbours on the link, the
+    /// answers are the route to the containers.
+    pub fn answered_claims(&self) -> &[Claim] {
+        if self.withdrawn { &[] } else { &self.claims }
+    }
+
     /// The prefixes on the container bridge, one for each claim.
     pub fn container_prefixes(&self) -> impl Iterator<Item = Prefix> {
         self.claims.iter().map(Claim::container_prefix)

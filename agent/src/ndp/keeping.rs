@@ -122,7 +122,7 @@ impl Running {
     /// Where the claims are answered for.
     pub(super) fn follow_uplinks(&mut self) {
         let before = self.reach.clone();
-        let claims = self.proxy.input.borrow().claims.clone();
+        let claims = self.proxy.input.borrow().answered_claims().to_vec();
         self.reach.follow(&claims, &self.proxy.uplinks.borrow(), self.kept.entries());
         if self.reach != before {
             self.kept.reach_changed();

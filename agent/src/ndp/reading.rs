@@ -40,6 +40,7 @@ impl Running {
         let trouble = known.trouble.as_ref().map(|it| findings::trouble_text(it, &self.facts));
         Standing {
             settings: self.proxy.settings,
+            withdrawn: self.proxy.input.borrow().withdrawn,
             place: given.place.clone(),
             kernel: given.kernel.clone(),
             entries: self.entries_on(&uplinks),

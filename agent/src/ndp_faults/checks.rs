@@ -91,8 +91,8 @@ pub(crate) fn of_missing(missing: &BTreeSet<(Ipv6Addr, String)>) -> Option<Findi
         named(&entries)
     );
     let fix = format!(
-        "a running agent that is not paused adds them: see `sextant status` and its log; by hand: ip -6 neighbour add proxy {addr} dev \
-         {link} protocol 66"
+        "a running agent adds them, unless it is paused or the host is drained: see `sextant status` and its log; by hand: ip -6 \
+         neighbour add proxy {addr} dev {link} protocol 66"
     );
     Some(Finding::new("ndp-entry-missing", saw, fix))
 }

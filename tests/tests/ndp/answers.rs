@@ -175,6 +175,15 @@ fn a_prefix_that_moves_is_answered_by_its_new_host_at_once() {
         anyhow::ensure!(lladdr().contains(&now), "{}", lladdr());
         Ok(())
     });
+    // The former host answers no more.
+    let asker = outsider.asker("eth0", outsider.address()).unwrap();
+    let ask = asker.solicitation(after.address());
+    let from: std::collections::BTreeSet<_> =
+        asker.answers(&ask, SECONDS).unwrap().into_iter().map(|it| it.from).collect();
+    let own = cluster.hosts[1].asker("eth0", cluster.hosts[1].address()).unwrap().mac;
+    assert_eq!(from, [own].into());
+    let left = entries(&cluster.hosts[0]);
+    assert!(!left.contains(&before.address().to_string()), "{left:?}");
 }
 
 /// The examples of Docker's guides, with their numbers, as docs/ndp-proxy.md has them.

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used)] // Clippy does not see that a test's own functions are of a test.
 
 mod answers;
+mod changes;
 mod conformance;
 mod disturbed;
 mod doctor;
+mod drained;
 mod lasting;
 mod many;
 mod uplinks;

@@ -69,6 +69,17 @@ fn answers(asker: &Asker, ask: &Solicitation) -> BTreeMap<Mac, usize> {
     all
 }
 
+/// Waits until each of these link-layer addresses answers so often, and no other one does. The outsider's kernel checks its neighbours by
+/// itself now and then (RFC 4861 §7.3): then there is one answer more.
+fn are_answered(asker: &Asker, ask: &Solicitation, expected: &[(Mac, usize)], what: &str) {
+    let expected = expected.iter().copied().collect();
+    poll(&format!("{what}: the answers are as expected"), 10 * SECONDS, || {
+        let found = answers(asker, ask);
+        anyhow::ensure!(found == expected, "{found:?} instead of {expected:?}");
+        Ok(())
+    });
+}
+
 /// The link-layer addresses at which a neighbour knows it, for a while.
 fn known_at(outsider: &Host, target: Ipv6Addr, during: Duration) -> BTreeSet<String> {
     let (end, mut all) = (Instant::now() + during, BTreeSet::new());
@@ -96,9 +107,9 @@ fn on_two_uplinks_of_one_link_each_answers_once_as_its_own() {
         let asker = outsider.asker("eth0", outsider.address()).unwrap();
         let (one, other) = (mac(&host, "eth0"), mac(&host, "eth1"));
         let ask = asker.solicitation(target);
-        assert_eq!(answers(&asker, &ask), [(one, 1), (other, 1)].into(), "{mode}");
+        are_answered(&asker, &ask, &[(one, 1), (other, 1)], mode);
         for mac in [one, other] {
-            assert_eq!(answers(&asker, &ask.clone().unicast(mac)), [(mac, 1)].into(), "{mode}");
+            are_answered(&asker, &ask.clone().unicast(mac), &[(mac, 1)], mode);
         }
         // Its neighbour checks it every second or so.
         std::thread::scope(|scope| {
@@ -123,11 +134,7 @@ fn on_two_uplinks_of_one_link_the_agent_answers_once_on_each() {
     let asker = outsider.asker("eth0", outsider.address()).unwrap();
     let ask = asker.solicitation(Ipv6Addr::from_bits(cluster.prefix("h1").addr().to_bits() + 5));
     let (one, other) = (mac(&host, "eth0"), mac(&host, "eth1"));
-    poll("both answer once", 5 * SECONDS, || {
-        let found = answers(&asker, &ask);
-        anyhow::ensure!(found == [(one, 1), (other, 1)].into(), "{found:?}");
-        Ok(())
-    });
+    are_answered(&asker, &ask, &[(one, 1), (other, 1)], "both uplinks");
     // The host itself gets no answer: each of its interfaces hears the other one.
     let own = host.asker("eth0", host.address()).unwrap();
     assert_eq!(answers(&own, &own.solicitation(ask.target)), [].into());
@@ -167,7 +174,7 @@ fn an_uplink_that_is_a_bridge_is_answered_on() {
         let ask = asker.solicitation(container.address());
         let own = mac(&host, "uplink0");
         for it in [ask.clone(), ask.unicast(own)] {
-            assert_eq!(answers(&asker, &it), [(own, 1)].into(), "{mode}");
+            are_answered(&asker, &it, &[(own, 1)], mode);
         }
         nothing_is_reported(&cluster);
     }
@@ -189,7 +196,7 @@ fn an_uplink_is_answered_on_before_the_kernel_hears_multicast_packets_there() {
         let own = mac(&host, "uplink0");
         let both = [ask.clone(), ask.unicast(own)];
         for it in &both {
-            assert_eq!(answers(&asker, it), [(own, 1)].into(), "{mode}: dormant");
+            are_answered(&asker, it, &[(own, 1)], &format!("{mode}: dormant"));
         }
         host.ip("link set uplink0 mode default state up").unwrap();
         poll("the link is operational", 5 * SECONDS, || {
@@ -199,11 +206,7 @@ fn an_uplink_is_answered_on_before_the_kernel_hears_multicast_packets_there() {
         });
         is_reached(&outsider, &container);
         for it in &both {
-            poll("one of the two answers", 5 * SECONDS, || {
-                let found = answers(&asker, it);
-                anyhow::ensure!(found == [(own, 1)].into(), "{found:?}");
-                Ok(())
-            });
+            are_answered(&asker, it, &[(own, 1)], &format!("{mode}: operational"));
         }
         nothing_is_reported(&cluster);
     }
@@ -222,14 +225,14 @@ fn an_uplink_with_several_addresses_answers_once() {
     let (asker, own) = (outsider.asker("eth0", outsider.address()).unwrap(), mac(&host, "eth0"));
     let ask = asker.solicitation(container.address());
     for it in [ask.clone(), ask.clone().unicast(own)] {
-        assert_eq!(answers(&asker, &it), [(own, 1)].into());
+        are_answered(&asker, &it, &[(own, 1)], "several addresses");
     }
     // With one address after another gone, the last one still makes the prefix on-link.
     for gone in [format!("{}/64", host.address()), "2001:db8::202/128".to_owned(), "fe80::77/64".to_owned()] {
         host.ip(&format!("address del {gone} dev eth0")).unwrap();
     }
     is_the_kernels(&host, &["eth0"], container.address());
-    assert_eq!(answers(&asker, &ask), [(own, 1)].into());
+    are_answered(&asker, &ask, &[(own, 1)], "the last address");
     is_reached(&outsider, &container);
     nothing_is_reported(&cluster);
 }
@@ -248,20 +251,10 @@ fn an_uplink_that_is_removed_and_made_again_is_answered_on() {
         let ask = asker.solicitation(container.address());
         host.ip("link del eth1").unwrap();
         let eth0 = mac(&host, "eth0");
-        // The outsider's kernel may ask by itself meanwhile: then there is one answer more.
-        poll("the other uplink answers once", 10 * SECONDS, || {
-            let found = answers(&asker, &ask);
-            anyhow::ensure!(found == [(eth0, 1)].into(), "{mode}: {found:?}");
-            Ok(())
-        });
+        are_answered(&asker, &ask, &[(eth0, 1)], &format!("{mode}: without eth1"));
         connect(&cluster, &host, "eth1", "pb2", "2001:db8::101");
         is_the_kernels(&host, &["eth0", "eth1"], container.address());
-        let both = [(eth0, 1), (mac(&host, "eth1"), 1)].into();
-        poll("both answer", 10 * SECONDS, || {
-            let found = answers(&asker, &ask);
-            anyhow::ensure!(found == both, "{found:?} instead of {both:?}");
-            Ok(())
-        });
+        are_answered(&asker, &ask, &[(eth0, 1), (mac(&host, "eth1"), 1)], mode);
         // A new container is answered for on the new interface too.
         let later = host.container("d").unwrap();
         is_reached(&outsider, &later);

@@ -72,6 +72,8 @@ impl Default for Asked {
 #[derive(Debug, Clone)]
 pub(super) struct Standing {
     pub(super) settings: NdpSettings,
+    /// The host is drained.
+    pub(super) withdrawn: bool,
     pub(super) place: Place,
     /// The addresses that the kernel answers for.
     pub(super) kernel: Tracked<Ipv6Addr>,
@@ -205,6 +207,9 @@ impl View {
         }
         if !is_own && !place.is_containers(address) {
             return nobody("it is in no container prefix of this host".into(), "");
+        }
+        if self.standing.withdrawn {
+            return nobody("the host is drained".to_owned(), "`sextant node undrain` returns it to service");
         }
         let down = self.down();
         if down.len() == self.standing.uplinks.len() {

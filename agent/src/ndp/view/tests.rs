@@ -42,6 +42,7 @@ fn view() -> View {
     View {
         standing: Standing {
             settings,
+            withdrawn: false,
             place,
             kernel: [addr(1), addr(2)].into_iter().collect(),
             entries: [(2, 2)].into(),
@@ -119,6 +120,9 @@ fn it_is_said_why_nobody_answers() {
     assert_eq!(why(5, &all), (By::Agent, String::new()));
     let down = |view: &mut View| view.standing.uplinks[0].works = false;
     assert_eq!(why(2, &down), nobody("eth0 is down"));
+    let drained = |view: &mut View| view.standing.withdrawn = true;
+    assert_eq!(why(2, &drained), nobody("the host is drained"));
+    assert_eq!(why(9, &drained), nobody("it is in no container prefix of this host"));
     let one_down =
         |view: &mut View| view.standing.uplinks.push(LocalUplink { works: false, ..uplink(3, "eth1") });
     assert_eq!(why(2, &one_down), (By::Kernel, "eth1 is down".to_owned()));
