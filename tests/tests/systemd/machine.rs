@@ -80,7 +80,9 @@ impl Machine {
     /// `systemctl` with these arguments, which must succeed.
     pub fn systemctl(&self, args: &[&str]) -> String {
         let done = self.run(&[&["systemctl"], args].concat());
-        done.unwrap_or_else(|error| panic!("{error:#}: {}", self.shell("journalctl --no-pager --lines=40 --output=cat")))
+        done.unwrap_or_else(|error| {
+            panic!("{error:#}: {}", self.shell("journalctl --no-pager --lines=40 --output=cat"))
+        })
     }
 
     /// A property of a unit.
