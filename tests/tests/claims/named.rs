@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 
 use serde_json::Value;
 use sextant_proto::NodeId;
-use sextant_tests::{RouteMonitor, SECONDS, poll, try_poll};
+use sextant_tests::{RouteMonitor, poll, try_poll};
 
 use crate::{
     claimed::claim_all,
