@@ -249,3 +249,25 @@ fn tests_end_when_the_runner_is_interrupted() {
     run.has("(interrupted)\nbefore the wait\n");
     is_gone(test).unwrap();
 }
+
+/// Bash reads this file first, and then runs the trap before each command of the runner: as soon as it has started a job, and before
+/// its next command, it waits until the test runs, and gets the signal.
+const INTERRUPTED_AT_THE_START: &str = r#"
+set -T
+trap '[ -z "${work:-}" ] || [ -z "${!:-}" ] || [ -e "$TREE/signalled" ] || {
+    until [ -e "$TREE/pid" ]; do sleep 0.01; done
+    touch "$TREE/signalled"; kill -TERM $$
+}' DEBUG
+"#;
+
+#[test]
+fn a_test_that_has_just_been_started_ends_with_the_runner() {
+    let tree = Tree::new(&[("waits", WAITS)]);
+    let hook = tree.path("hook");
+    fs::write(&hook, INTERRUPTED_AT_THE_START).unwrap();
+    let run = Run::of(&tree.command(&[]).env("BASH_ENV", &hook).output().unwrap());
+    assert!(tree.path("signalled").exists() && run.code.is_some_and(|code| code != 0), "{}", run.text);
+    let test = fs::read_to_string(tree.path("pid")).unwrap().trim().parse().unwrap();
+    is_gone(Pid::from_raw(test)).unwrap();
+    run.has("(interrupted)\nbefore the wait\n");
+}

@@ -85,9 +85,9 @@ fn refused(status: &Status) -> LinkError {
         Code::Aborted => LinkError::Superseded(status.message().to_owned()),
         Code::Unimplemented => LinkError::NotAController(reason()),
         Code::Unavailable | Code::Cancelled => LinkError::StreamEnded(reason()),
-        Code::Internal | Code::Unknown if std::error::Error::source(status).is_some() => {
-            LinkError::NotAController(reason())
-        }
+        // A violation of HTTP/2. An error of the connection itself, which has no code of HTTP/2, is Unknown.
+        Code::Internal if std::error::Error::source(status).is_some() => LinkError::NotAController(reason()),
+        Code::Unknown if std::error::Error::source(status).is_some() => LinkError::StreamEnded(reason()),
         Code::Internal | Code::Unknown if status.message().contains("protocol error") => {
             LinkError::NotAController(reason())
         }
@@ -428,4 +428,19 @@ fn parse_change(change: v1::change::Change) -> Option<Result<Change, LinkError>>
         C::Control(control) => Ok(Change::Control(control.into())),
     };
     Some(parsed.map_err(Into::into))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_that_breaks_is_no_sign_of_another_server() {
+        let broken = Status::from_error(Box::new(io::Error::from(io::ErrorKind::BrokenPipe)));
+        assert!(matches!(refused(&broken), LinkError::StreamEnded(_)), "{broken:?}");
+        let other = Status::unimplemented("no such service");
+        assert!(matches!(refused(&other), LinkError::NotAController(_)));
+    }
 }

@@ -25,6 +25,8 @@ use crate::certificates;
 
 /// How long to wait for what must happen.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+/// The time-out of a read with [`Cluster::hasty_options`].
+pub const HASTY_READ: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(20);
 
 /// Polls until there is something; panics, with what was looked for, if there never is.
@@ -178,11 +180,8 @@ impl Cluster {
     /// With limits for tests that wait until they are over.
     pub fn hasty_options(&self, order: &[usize]) -> EtcdOptions {
         let mut options = self.options(order);
-        options.timeouts = Timeouts {
-            read: Duration::from_millis(1000),
-            stale: Duration::from_secs(2),
-            ..Timeouts::default()
-        };
+        options.timeouts =
+            Timeouts { read: HASTY_READ, stale: Duration::from_secs(2), ..Timeouts::default() };
         options
     }
 

@@ -6,3 +6,4 @@ mod arbitrary;
 mod fence;
 mod node;
 mod streams;
+mod views;

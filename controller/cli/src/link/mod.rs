@@ -209,7 +209,9 @@ fn call_error(status: &Status) -> CallError {
     };
     match status.code() {
         Code::Unimplemented => other_server(),
-        Code::Internal | Code::Unknown if broken || text.contains("protocol error") => other_server(),
+        // A violation of HTTP/2. An error of the connection itself, which has no code of HTTP/2, is Unknown.
+        Code::Internal if broken => other_server(),
+        Code::Internal | Code::Unknown if text.contains("protocol error") => other_server(),
         Code::Unavailable | Code::Cancelled | Code::Unknown if broken => {
             CallError::Lost(format!("connection lost: {}", root_cause(status)))
         }

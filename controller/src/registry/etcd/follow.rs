@@ -37,10 +37,19 @@ pub enum Message {
 /// A probe of an idle watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Probe {
-    /// Reads the store's revision.
-    Revision,
+    /// Reads the store's revision. When it was sent, all changes up to this one were delivered: the store is not before it.
+    Revision(Revision),
     /// Checks whether the range has changed since this revision.
     Unchanged(Revision),
+}
+
+impl Probe {
+    /// The revision that the store has at least, unless it was taken back. Changes that are delivered while the probe is on its way do
+    /// not count: it may have read the store before them.
+    fn at_least(self) -> Revision {
+        let (Self::Revision(delivered) | Self::Unchanged(delivered)) = self;
+        delivered
+    }
 }
 
 /// The result of a probe.
@@ -132,7 +141,7 @@ impl Follower {
             return (at, Probe::Unchanged(self.delivered));
         }
         let at = self.ask_after.max(self.quiet_since + self.idle);
-        (at, Probe::Revision)
+        (at, Probe::Revision(self.delivered))
     }
 
     /// Handles the result of a probe that was sent at `asked`; returns an empty batch if it proves the watch current.
@@ -148,9 +157,9 @@ impl Follower {
         self.check_after = now + LINGER.max(now.saturating_duration_since(asked) * CHECK_SHARE);
         let outdated = matches!(probe, Probe::Unchanged(since) if since != self.delivered);
         match result {
-            ProbeResult::At(revision) if revision < self.delivered => Err(WatchEnded::Lost(format!(
+            ProbeResult::At(revision) if revision < probe.at_least() => Err(WatchEnded::Lost(format!(
                 "the store is at revision {revision}, before {}: it was replaced or restored",
-                self.delivered
+                probe.at_least()
             ))),
             ProbeResult::At(revision) => {
                 self.known = self.known.max(revision);
@@ -251,17 +260,17 @@ mod tests {
     #[test]
     fn an_idle_watch_probes_and_delivers_an_empty_batch() {
         let (mut follower, start) = follower(3);
-        assert_eq!(follower.next_probe(), (start + IDLE, Probe::Revision));
+        assert_eq!(follower.next_probe(), (start + IDLE, Probe::Revision(Revision(3))));
         let now = start + IDLE;
         let at = |revision| ProbeResult::At(Revision(revision));
-        assert_eq!(follower.answered(Probe::Revision, at(3), now, now + TICK).unwrap(), None);
-        assert_eq!(follower.next_probe(), (now + TICK + IDLE, Probe::Revision));
-        follower.answered(Probe::Revision, at(8), now, now + TICK).unwrap();
+        assert_eq!(follower.answered(Probe::Revision(Revision(3)), at(3), now, now + TICK).unwrap(), None);
+        assert_eq!(follower.next_probe(), (now + TICK + IDLE, Probe::Revision(Revision(3))));
+        follower.answered(Probe::Revision(Revision(3)), at(8), now, now + TICK).unwrap();
         let check = Probe::Unchanged(Revision(3));
         assert_eq!(follower.next_probe(), (now + TICK, check));
         let current = follower.answered(check, ProbeResult::Unchanged(Revision(9)), now, now + TICK);
         assert_eq!(summary(current.unwrap().as_slice()), [(9, 0)]);
-        assert_eq!(follower.next_probe().1, Probe::Revision);
+        assert_eq!(follower.next_probe().1, Probe::Revision(Revision(9)));
     }
 
     #[test]
@@ -270,7 +279,11 @@ mod tests {
         follower.require(Revision(5));
         assert_eq!(follower.next_probe(), (now + LINGER, Probe::Unchanged(Revision(3))));
         follower.received(Message::Events(vec![gone("a", 5)]), now).unwrap();
-        assert_eq!(follower.next_probe().1, Probe::Revision, "the event arrived without a probe");
+        assert_eq!(
+            follower.next_probe().1,
+            Probe::Revision(Revision(5)),
+            "the event arrived without a probe"
+        );
     }
 
     #[test]
@@ -282,6 +295,18 @@ mod tests {
         let result = ProbeResult::Unchanged(Revision(9));
         assert_eq!(follower.answered(old, result, now, now).unwrap(), None);
         assert_eq!(follower.delivered(), Revision(5));
+    }
+
+    /// A member that was frozen answers late: by then the change is delivered that was made after the read.
+    #[test]
+    fn a_change_that_overtakes_a_probe_does_not_end_the_watch() {
+        let (mut follower, now) = follower(3);
+        let (_, probe) = follower.next_probe();
+        follower.received(Message::Events(vec![gone("a", 4)]), now).unwrap();
+        let answered = follower.answered(probe, ProbeResult::At(Revision(3)), now, now + TICK);
+        assert_eq!(answered.unwrap(), None);
+        let (_, probe) = follower.next_probe();
+        lost(follower.answered(probe, ProbeResult::At(Revision(3)), now, now + TICK), "restored");
     }
 
     #[test]
@@ -319,7 +344,7 @@ mod tests {
         follower.failed(&fault, tries[1], answered(tries[1])).unwrap();
         lost(follower.failed(&fault, tries[2], answered(tries[2])), "no answer");
         let at = ProbeResult::At(Revision(3));
-        follower.answered(Probe::Revision, at, tries[2], tries[2]).unwrap();
+        follower.answered(Probe::Revision(Revision(3)), at, tries[2], tries[2]).unwrap();
         follower.failed(&fault, tries[2], answered(tries[2])).unwrap();
     }
 
@@ -331,7 +356,7 @@ mod tests {
         let mut fault = Fault::timeout(TICK);
         fault.kind = Kind::NoRevision;
         assert!(compacted(follower.failed(&fault, now, now).unwrap_err()));
-        let back = follower.answered(Probe::Revision, ProbeResult::At(Revision(2)), now, now);
+        let back = follower.answered(Probe::Revision(Revision(3)), ProbeResult::At(Revision(2)), now, now);
         lost(back, "restored");
         lost(follower.received(Message::Cancelled("etcdserver: no leader".into()), now), "no leader");
     }

@@ -79,7 +79,7 @@ impl Member {
     /// Runs a watch's probe of `range`, linearizable.
     pub async fn probe(&self, range: &KeyRange, probe: Probe) -> Result<ProbeResult, Fault> {
         match probe {
-            Probe::Revision => Ok(ProbeResult::At(self.revision(&range.from).await?)),
+            Probe::Revision(_) => Ok(ProbeResult::At(self.revision(&range.from).await?)),
             Probe::Unchanged(since) => self.unchanged(range, since).await,
         }
     }

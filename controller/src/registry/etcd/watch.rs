@@ -129,7 +129,7 @@ impl Watcher {
             let limit = self.cluster.timeouts.read;
             // The probe first: on a stream, etcd does not report an expired login.
             let opening = self.cluster.on(number, &member, limit, || async {
-                member.probe(range, Probe::Revision).await?;
+                member.probe(range, Probe::Revision(after)).await?;
                 member.watch(range, after).await
             });
             match opening.await {
