@@ -121,14 +121,14 @@ impl Watch {
     async fn follow(&mut self, engine: &Engine, outage: &mut Outage) -> Result<(), Lost> {
         let mut events = pin!(engine.events().fuse());
         let Err(error) = self.follow_events(engine, &mut events, outage).await else { return Ok(()) };
-        let ended = is_over(events).await;
+        let ended = !matches!(error, EngineError::Events(_)) && is_over(events).await;
         Err(Lost { error, ended })
     }
 
     async fn follow_events(
         &mut self,
         engine: &Engine,
-        events: &mut (impl Stream<Item = Event> + Unpin),
+        events: &mut (impl Stream<Item = Result<Event, EngineError>> + Unpin),
         outage: &mut Outage,
     ) -> Result<(), EngineError> {
         // The engine is asked for its events with the first poll.
@@ -181,8 +181,8 @@ impl Watch {
     }
 
     /// Notes what an event makes stale, and tells of it. The stream of the events has no end while the engine runs.
-    fn note(&self, event: Option<Event>, stale: &mut Stale) -> Result<(), EngineError> {
-        stale.note(event.ok_or(EngineError::Closed)?);
+    fn note(&self, event: Option<Result<Event, EngineError>>, stale: &mut Stale) -> Result<(), EngineError> {
+        stale.note(event.ok_or(EngineError::Closed)??);
         self.following.send_modify(|it| it.events += 1);
         Ok(())
     }
@@ -228,9 +228,10 @@ struct Lost {
 }
 
 /// Whether the stream of the events ends: an engine does not end it while it runs, but a request to one that is killed may fail first.
-async fn is_over(mut events: impl Stream<Item = Event> + Unpin) -> bool {
-    let all = async { while events.next().await.is_some() {} };
-    tokio::time::timeout(FRESH, all).await.is_ok()
+/// What is no event comes from one that runs.
+async fn is_over(events: impl Stream<Item = Result<Event, EngineError>> + Unpin) -> bool {
+    let all = events.all(|event| std::future::ready(event.is_ok()));
+    tokio::time::timeout(FRESH, all).await == Ok(true)
 }
 
 /// Reads what is stale.

@@ -18,7 +18,7 @@ use bollard::{
     models::{Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest},
     query_parameters::{EventsOptions, ListContainersOptions},
 };
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use sextant_proto::{Prefix, unix_ms};
 
 use self::{
@@ -51,6 +51,9 @@ pub enum EngineError {
     /// It tells of no more events: it has ended.
     #[error("the engine has closed the stream of its events")]
     Closed,
+    /// It runs, and what it tells of its events is no event.
+    #[error("its events: {0}")]
+    Events(String),
     /// Its socket is closed to this process.
     #[error("permission denied")]
     NoAccess,
@@ -233,9 +236,9 @@ impl Engine {
         gone_is_right(within(self.docker.remove_network(network)).await)
     }
 
-    /// What has changed since now: its networks, or which containers are on them. Ends when the engine goes. The engine is asked with
+    /// What has changed since now: its networks, or which containers are on them. Ends when the engine goes, and after an error. The engine is asked with
     /// the first poll only, and keeps recent events: so none is missed that comes before it.
-    pub fn events(&self) -> impl Stream<Item = Event> + Unpin + use<> {
+    pub fn events(&self) -> impl Stream<Item = Result<Event, EngineError>> + Unpin + use<> {
         let since = Some((unix_ms() / 1000).saturating_sub(1).to_string());
         let all = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let filters = HashMap::from([
@@ -244,14 +247,30 @@ impl Engine {
         ]);
         let options = EventsOptions { since, filters: Some(filters), ..Default::default() };
         self.of_events.renew();
-        let (events, allowance) = (self.docker.events(Some(options)), self.of_events.clone());
-        Box::pin(
-            events
-                .inspect(move |_| allowance.renew())
-                .take_while(|event| std::future::ready(event.is_ok()))
-                .filter_map(async |it| event(&it.ok()?)),
-        )
+        let (told, allowance) = (self.docker.events(Some(options)), self.of_events.clone());
+        let at_end = allowance.clone();
+        let told = told.map(move |told| match told {
+            Ok(message) => {
+                allowance.renew();
+                Some(event(&message).map(Ok))
+            }
+            Err(error) => is_no_event(&error).then(|| Some(Err(EngineError::Events(innermost(&error))))),
+        });
+        let events = told
+            .take_while(|it| std::future::ready(it.is_some()))
+            .filter_map(|it| std::future::ready(it.flatten()));
+        // The library ends the stream where it cannot be read, and does not say why.
+        let exceeded = move || at_end.exceeded().map(|why| Err(EngineError::Events(why)));
+        Box::pin(events.chain(stream::iter(std::iter::once_with(exceeded).flatten())))
     }
+}
+
+/// Whether an engine has told what is no event. Other errors mean that it has closed the stream, at whatever place.
+fn is_no_event(error: &bollard::errors::Error) -> bool {
+    matches!(
+        error,
+        bollard::errors::Error::JsonDataError { .. } | bollard::errors::Error::JsonSerdeError { .. }
+    )
 }
 
 /// The events that change networks, or which containers are on them. Health checks and commands in containers are none.

@@ -12,6 +12,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::watch::{Watch, Watched};
 
 const HEAD: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -25,12 +26,18 @@ struct Fake {
 
 impl Fake {
     fn start(chunk: String, times: usize) -> Self {
+        Self::ending(chunk, times, "0\r\n\r\n")
+    }
+
+    /// It ends each answer with these octets.
+    fn ending(chunk: String, times: usize, end: &'static str) -> Self {
         let fake = Self { dir: tempfile::tempdir().unwrap(), written: Arc::default() };
         let listener = UnixListener::bind(fake.socket()).unwrap();
         let written = Arc::clone(&fake.written);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(answer(stream, chunk.clone(), times, Arc::clone(&written)));
+                let framed = format!("{:x}\r\n{chunk}\r\n", chunk.len());
+                tokio::spawn(answer(stream, framed, times, end, Arc::clone(&written)));
             }
         });
         fake
@@ -46,12 +53,11 @@ impl Fake {
     }
 }
 
-async fn answer(mut stream: UnixStream, chunk: String, times: usize, written: Arc<AtomicUsize>) {
+async fn answer(mut stream: UnixStream, framed: String, times: usize, end: &str, written: Arc<AtomicUsize>) {
     let mut request = [0; 4096];
     if let Ok(octets @ 1..) = stream.read(&mut request).await {
         let head = String::from_utf8_lossy(&request[..octets]).to_lowercase();
         assert!(head.starts_with("get /") && head.contains("\r\nhost: docker\r\n"), "{head}");
-        let framed = format!("{:x}\r\n{chunk}\r\n", chunk.len());
         let _ = stream.write_all(HEAD).await;
         for _ in 0..times {
             if stream.write_all(framed.as_bytes()).await.is_err() {
@@ -59,7 +65,7 @@ async fn answer(mut stream: UnixStream, chunk: String, times: usize, written: Ar
             }
             written.fetch_add(framed.len(), std::sync::atomic::Ordering::SeqCst);
         }
-        let _ = stream.write_all(b"0\r\n\r\n").await;
+        let _ = stream.write_all(end.as_bytes()).await;
     }
 }
 
@@ -79,12 +85,36 @@ async fn an_answer_without_end_is_an_error_that_names_the_limit() {
     assert!(fake.written() < 3 * 34 << 20, "{}", fake.written());
 }
 
+/// What the stream of events ends with.
+async fn last_of(fake: &Fake) -> String {
+    let events = Engine::connect(&fake.socket()).await.unwrap().events();
+    let errors: Vec<_> = events.filter_map(async |event| event.err()).collect().await;
+    errors.first().map_or("the engine's end".to_owned(), EngineError::to_string)
+}
+
 #[tokio::test]
-async fn an_event_without_end_ends_the_stream() {
-    let fake = Fake::start("{\"Type\":\"network\", ".to_owned() + &" ".repeat(1 << 16), 100_000);
-    let engine = Engine::connect(&fake.socket()).await.unwrap();
-    assert!(engine.events().next().await.is_none());
+async fn what_is_no_event_is_an_error_and_an_engine_that_goes_is_none() {
+    let fake = Fake::start(" ".repeat(1 << 16), 100_000);
+    assert_eq!(last_of(&fake).await, "its events: it answers with more than 1 MiB");
     assert!(fake.written() < 3 << 20, "{}", fake.written());
+
+    let invalid = last_of(&Fake::start("{\"Type\": 7}\n".to_owned(), 1)).await;
+    assert!(invalid.starts_with("its events: ") && invalid.contains("line 1"), "{invalid}");
+    assert_eq!(last_of(&Fake::start(EVENT.to_owned(), 0)).await, "the engine's end");
+    assert_eq!(last_of(&Fake::ending(EVENT.to_owned(), 1, "100\r\n{\"Type\"")).await, "the engine's end");
+}
+
+/// An engine that tells nonsense has not ended, and leases of no network stay.
+#[tokio::test]
+async fn an_engine_that_answers_without_end_has_not_ended() {
+    let fake = Fake::start(" ".repeat(1 << 16), 100_000);
+    let (seen, _looked_at) = tokio::sync::watch::channel(Watched::default());
+    let (watch, _fresh) = Watch::new(fake.socket(), seen);
+    let mut following = watch.following();
+    let task = tokio::spawn(watch.run());
+    let after = following.wait_for(|it| it.connections > 1).await.unwrap().clone();
+    task.abort();
+    assert_eq!((after.ends, after.events), (0, 0));
 }
 
 #[tokio::test]

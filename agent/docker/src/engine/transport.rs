@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
 };
@@ -36,24 +36,32 @@ pub const EVENT: u64 = MIB;
 pub struct Allowance {
     most: u64,
     left: Arc<AtomicU64>,
+    exceeded: Arc<AtomicBool>,
 }
 
 impl Allowance {
     pub fn new(most: u64) -> Self {
-        Self { most, left: Arc::new(AtomicU64::new(most)) }
+        Self { most, left: Arc::new(AtomicU64::new(most)), exceeded: Arc::default() }
     }
 
     /// Gives all of it again.
     pub fn renew(&self) {
         self.left.store(self.most, Relaxed);
+        self.exceeded.store(false, Relaxed);
+    }
+
+    /// What is wrong, if more than that was to be read.
+    pub fn exceeded(&self) -> Option<String> {
+        self.exceeded.load(Relaxed).then(|| format!("it answers with more than {} MiB", self.most / MIB))
     }
 
     /// Takes these octets of it.
     fn take(&self, octets: usize) -> io::Result<()> {
         let taken = self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(octets as u64));
-        taken
-            .map(drop)
-            .map_err(|_| io::Error::other(format!("it answers with more than {} MiB", self.most / MIB)))
+        taken.map(drop).map_err(|_| {
+            self.exceeded.store(true, Relaxed);
+            io::Error::other(self.exceeded().unwrap_or_default())
+        })
     }
 }
 

@@ -142,7 +142,7 @@ impl Trouble {
         let socket = socket.to_owned();
         match error {
             EngineError::NoAccess => Self::NoAccess { socket },
-            EngineError::Away(_) | EngineError::Closed | EngineError::Refused(_) => {
+            EngineError::Away(_) | EngineError::Closed | EngineError::Events(_) | EngineError::Refused(_) => {
                 Self::Away { socket, error: error.to_string() }
             }
         }
