@@ -3,7 +3,7 @@
 //! A command is shown only where it takes nothing from others when it is run as it is: no route of an interface's own prefix, none
 //! that a router has advertised, none that leads to containers, none that carries other traffic too.
 
-use sextant_proto::{Prefix, link_name_word};
+use sextant_proto::{NodeName, PoolName, Prefix, link_name_word};
 
 use crate::kernel::{Link, MAIN_TABLE, NextHop, RouteKey, RouteProtocol, RouteTarget, Rule, RuleAction};
 
@@ -37,6 +37,16 @@ pub(crate) fn about_route(
 
 /// boot (ip(8) by default) and static.
 const MADE_BY_HAND: [RouteProtocol; 2] = [RouteProtocol(3), RouteProtocol(4)];
+
+/// About a host prefix in which there is an address or a link of this host: what does not belong there goes first, since a router's
+/// advertisement, or a mistake on this host, must not move another host. `host` is "this host" or "that host".
+pub(crate) fn about_infrastructure(prefix: Prefix, host: &str, node: &NodeName, pool: &PoolName) -> String {
+    format!(
+        "see what it is on this host (`ip -6 address show to {prefix}`, `ip -6 route show root {prefix}`): if it does not belong \
+         there, e.g. by a router's advertisement, remove it where it comes from; otherwise move {host} to another prefix: sextant \
+         node reassign {node} --pool {pool}, and create its containers again"
+    )
+}
 
 /// About a rule that is evaluated before our `table`: ours comes before it, for `prefixes` only.
 pub(crate) fn about_rule(rule: &Rule, table: u32, prefixes: &[Prefix]) -> String {
@@ -120,6 +130,15 @@ pub(crate) fn leads(target: &RouteTarget, links: &[Link]) -> String {
 mod tests {
     use super::*;
     use crate::kernel::{Further, Share};
+
+    #[test]
+    fn no_host_is_moved_before_what_does_not_belong_in_its_prefix_is_looked_for() {
+        let (node, pool) = ("h2".parse().unwrap(), "main".parse().unwrap());
+        let advice = about_infrastructure(PREFIX.parse().unwrap(), "that host", &node, &pool);
+        let at = |words: &str| advice.find(words).unwrap_or_else(|| panic!("no \"{words}\" in {advice}"));
+        assert!(at(&format!("ip -6 route show root {PREFIX}")) < at("sextant node reassign h2 --pool main"));
+        assert!(at("remove it where it comes from; otherwise") < at("sextant node reassign"));
+    }
 
     #[test]
     fn a_rule_is_deleted_by_all_of_its_words() {

@@ -9,6 +9,7 @@ use sextant_proto::{
 
 use super::{AnnouncedClaim, Announcement, inputs::Latest};
 use crate::{
+    advice::about_infrastructure,
     cluster::Input,
     host::{self, Setup},
     problems::Finding,
@@ -74,10 +75,7 @@ fn capturing(node: &NodeName, claim: &Claim, addr: Ipv6Addr) -> Finding {
              controller): it is not used",
             claim.prefix, claim.pool.name
         ),
-        format!(
-            "move this host to another prefix: sextant node reassign {node} --pool {}, and create its containers again",
-            claim.pool.name
-        ),
+        about_infrastructure(claim.prefix, "this host", node, &claim.pool.name),
     )
 }
 

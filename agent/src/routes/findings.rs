@@ -1,7 +1,7 @@
 //! The problems of peers and pools that the desired routes show. Pure.
 
 use super::{Desired, Known, Unreached, aggregates::unrefused_pool, shared_hops::shared_next_hops};
-use crate::problems::Finding;
+use crate::{advice::about_infrastructure, problems::Finding};
 
 /// All of them. `desired` is what is desired by what is `known`.
 pub fn findings(known: &Known<'_>, desired: &Desired) -> Vec<Finding> {
@@ -55,8 +55,6 @@ fn infrastructure(known: &Known<'_>, unreached: &Unreached) -> Option<Finding> {
             "host prefix {prefix} of node {node} contains {addr}, which this host's network stands on (its uplink, link, router \
              or controller); it is not routed here"
         ),
-        format!(
-            "move that host to another prefix: sextant node reassign {node} --pool {pool}, and create its containers again"
-        ),
+        about_infrastructure(*prefix, "that host", node, pool),
     ))
 }

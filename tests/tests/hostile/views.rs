@@ -84,7 +84,8 @@ fn i6_keepalives_report_a_store_that_does_not_answer() {
 fn i3_the_stream_of_a_node_that_holds_nothing_any_more_ends_with_the_reason() {
     let cluster = Cluster::without_agents("view fenced", 1, GUIDE);
     let controller = cluster.controller.as_ref().unwrap();
-    let says: [(&str, fn(&HostileNode) -> Message); 2] = [
+    type Says = fn(&HostileNode) -> Message;
+    let says: [(&str, Says); 2] = [
         ("n1", |node| Message::Announce(announcements::of(&node.claim, &["2001:db8::66"]))),
         ("n2", |_| Message::Drained(Drained::default())),
     ];

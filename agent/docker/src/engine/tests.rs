@@ -82,7 +82,7 @@ async fn an_answer_without_end_is_an_error_that_names_the_limit() {
         assert_eq!(error.to_string(), "it answers with more than 32 MiB");
     }
     // The socket's buffers hold some more.
-    assert!(fake.written() < 3 * 34 << 20, "{}", fake.written());
+    assert!(fake.written() < (3 * 34) << 20, "{}", fake.written());
 }
 
 /// What the stream of events ends with.
