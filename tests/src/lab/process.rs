@@ -9,13 +9,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 use nix::{
     sys::signal::{self, Signal},
     unistd::Pid,
 };
 
-use super::{Site, poll::try_poll};
+use super::{
+    Site,
+    poll::{SECONDS, try_poll},
+};
 
 /// A process; killed when dropped, unless its lab is kept.
 #[derive(Debug)]
@@ -80,12 +83,20 @@ impl Process {
         self.wait(deadline)
     }
 
-    /// Freezes it (SIGSTOP) until [`Process::thaw`].
+    /// Freezes it (SIGSTOP) until [`Process::thaw`]. It has stopped when this returns: a thread that runs stops a moment after the signal.
     ///
     /// # Errors
     /// If it has ended.
     pub fn freeze(&self) -> anyhow::Result<()> {
-        self.signal(Signal::SIGSTOP)
+        self.signal(Signal::SIGSTOP)?;
+        try_poll(SECONDS, || {
+            for thread in fs::read_dir(format!("/proc/{}/task", self.pid()))? {
+                let stat = fs::read_to_string(thread?.path().join("stat"))?;
+                let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+                ensure!(state == Some('T'), "a thread is in state {state:?}");
+            }
+            Ok(())
+        })
     }
 
     /// Continues it (SIGCONT).

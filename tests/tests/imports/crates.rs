@@ -19,6 +19,7 @@ const EDGES: &[(&str, &str)] = &[
     ("toml_edit", "agent/docker-setup/src/agent_toml.rs"),
     ("axum", "agent/ipam/src/server.rs"),
     ("listenfd", "agent/ipam/src/server.rs"),
+    ("hyper", "agent/docker/src/engine/transport.rs"),
     ("hyper", "controller/src/kubernetes"),
     ("hyper", "controller/src/settings/kubernetes.rs"),
     ("pkcs8", "controller/authority/src/encrypted.rs"),

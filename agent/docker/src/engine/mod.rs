@@ -247,16 +247,16 @@ impl Engine {
         ]);
         let options = EventsOptions { since, filters: Some(filters), ..Default::default() };
         self.of_events.renew();
-        let (told, allowance) = (self.docker.events(Some(options)), self.of_events.clone());
+        let (reported, allowance) = (self.docker.events(Some(options)), self.of_events.clone());
         let at_end = allowance.clone();
-        let told = told.map(move |told| match told {
+        let reported = reported.map(move |reported| match reported {
             Ok(message) => {
                 allowance.renew();
                 Some(event(&message).map(Ok))
             }
             Err(error) => is_no_event(&error).then(|| Some(Err(EngineError::Events(innermost(&error))))),
         });
-        let events = told
+        let events = reported
             .take_while(|it| std::future::ready(it.is_some()))
             .filter_map(|it| std::future::ready(it.flatten()));
         // The library ends the stream where it cannot be read, and does not say why.
@@ -265,7 +265,7 @@ impl Engine {
     }
 }
 
-/// Whether an engine has told what is no event. Other errors mean that it has closed the stream, at whatever place.
+/// Whether an engine has reported what is no event. Other errors mean that it has closed the stream, at whatever place.
 fn is_no_event(error: &bollard::errors::Error) -> bool {
     matches!(
         error,
